@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from dpe_cli.access.matrix import Cell
@@ -77,8 +77,9 @@ def build_and_publish(
         with connection.transaction():
             before = {relation.oid for relation in old_versions.relations(connection, schemas)}
         if skipped:
-            progress.say(f"Skipped, because they read models that have never been published: {', '.join(skipped)}")
-        results, changed = _run_dbt(project, server, selected, [*exclude, *skipped], progress, options, ender)
+            names_of_skipped = sorted(project.manifest["nodes"][unique_id]["name"] for unique_id in skipped)
+            progress.say(f"Skipped, because they read models that have never been published: {', '.join(names_of_skipped)}")
+        results, changed = _run_dbt(project, server, selected, exclude, skipped, progress, options, ender)
         built = {result.unique_id: result for result in results if _is_built(result)}
         names = [(result.schema.removesuffix(NEXT), result.alias) for result in built.values()]
         made = {unique_id: result.schema for unique_id, result in built.items()}
@@ -125,11 +126,16 @@ def _run_dbt(
     server: Server,
     selected: Sequence[str],
     exclude: Sequence[str],
+    skipped: Collection[str],
     progress: Progress,
     options: RunOptions,
     ender: Ender | None,
 ) -> tuple[list[NodeResult], list[str]]:
-    """Run dbt for the shadow schemas; return what became of its nodes, and which nodes and macros were changed while it ran."""
+    """
+    Run dbt for the shadow schemas, without the tests with the ids `skipped`.
+
+    Return what became of its nodes, and which nodes and macros were changed while it ran.
+    """
     target_path = state_path(project.directory) / "next"
     with (
         progress.task("dbt build", project.node_count) as advance,
@@ -137,6 +143,7 @@ def _run_dbt(
         reserved(server),
     ):
         manifest = read_project(project, server)
+        dbt.remove_tests(manifest, skipped)
         dbt.build_in_shadow(manifest, project.selected(selected, exclude), NEXT)
         read = ReadManifest(manifest)
         results = run_dbt(
@@ -157,6 +164,6 @@ def _is_built(result: NodeResult) -> bool:
 
 
 def untestable(connection: Connection, project: Project, selected: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    """Return the tests of a part of the project that read relations of the rest that were never published."""
+    """Return the ids of the tests of a part of the project that read relations of the rest that were never published."""
     with connection.transaction():
         return project.untestable(selected, exclude, swap.names(connection, project.published_schemas))

@@ -3,13 +3,15 @@ Refuses a project with models that dpe could build but not publish.
 
 They do not declare who may see them although the project requires it, or which targets publish them to readers, their schema is not for
 models or belongs to somebody else, or their name leaves no room for what dpe derives from it, is derived from another one, or is not the
-one that PostgreSQL stores. The macros rls_declaration and readers_of refuse most of that when plain dbt builds such a model. Tests may not
-store their failures next to relations of the project, either (refuse_tests_elsewhere.sql).
+one that PostgreSQL stores, or a version is in a file that may be another model's (refuse_files_of_others.sql). The macros rls_declaration
+and readers_of refuse most of that when plain dbt builds such a model. Tests may not store their failures next to relations of the project,
+either (refuse_tests_elsewhere.sql).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from psycopg import sql
@@ -42,7 +44,7 @@ def check(project: Project, server: Server) -> None:
 def faults(project: Project, server: Server | None) -> list[str]:
     """Return why models cannot be published where they are declared: in the files, and, with a server, because of its schemas."""
     of_server = [] if server is None else _faults_of_server(project, server)
-    return [*_faults_of_files(project), *_faults_of_quoting(project), *_faults_of_tests(project), *of_server]
+    return [*_faults_of_files(project), *_faults_of_versions(project), *_faults_of_quoting(project), *_faults_of_tests(project), *of_server]
 
 
 def _faults_of_files(project: Project) -> Iterator[str]:
@@ -76,6 +78,18 @@ def _faults_of_files(project: Project) -> Iterator[str]:
             yield f"{where}: the name {name} ends in {ending}, like what {_DERIVED[ending]} creates for another model; set another alias"
         elif _bytes(name) > MOST_BYTES:
             yield f"{where}: the name {name} has {_bytes(name)} bytes, but PostgreSQL keeps {MOST_BYTES}; set a shorter alias"
+
+
+def _faults_of_versions(project: Project) -> Iterator[str]:
+    """Yield the versions whose file could be another model's: that would lose its declaration and its tests, without an error of dbt."""
+    for node in project.manifest["nodes"].values():
+        name, version = node["name"], node.get("version")
+        is_own = node["resource_type"] == "model" and node["package_name"] == project.manifest["metadata"]["project_name"]
+        if is_own and version is not None and Path(node["original_file_path"]).stem not in {name, f"{name}_v{version}"}:
+            yield (
+                f"{name}.v{version} ({node['original_file_path']}): the file may be another model's, which would lose its declaration and "
+                f"its tests; name it {name}_v{version}.sql"
+            )
 
 
 def _faults_of_quoting(project: Project) -> Iterator[str]:

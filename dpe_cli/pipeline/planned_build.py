@@ -88,7 +88,7 @@ def plan_build(project: Project, server: Server | None, select: Sequence[str], e
     tests = {
         unique_id
         for unique_id, node in nodes.items()
-        if node["resource_type"] in {"test", "unit_test"} and (chosen is None or unique_id in chosen) and node["name"] not in skipped
+        if node["resource_type"] in {"test", "unit_test"} and (chosen is None or unique_id in chosen) and unique_id not in skipped
     }
     companions = _companions(manifest)
     return PlannedBuild(
@@ -97,7 +97,7 @@ def plan_build(project: Project, server: Server | None, select: Sequence[str], e
         strays=found,
         tests=sorted(tests),
         rules=sorted({test.rule_id for test in rule_tests(manifest) if test.unique_id in tests}),
-        skipped=skipped,
+        skipped=sorted(nodes[unique_id]["name"] for unique_id in skipped),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from dpe_cli.access import visibility
@@ -14,7 +14,9 @@ from dpe_cli.pipeline import protection
 from dpe_cli.pipeline.build import BuildResult
 from dpe_cli.pipeline.checks import Check
 from dpe_cli.progress import Progress
-from dpe_cli.project.dbt_runner import SKIPPED, NodeResult, run_dbt
+from dpe_cli.project import dbt
+from dpe_cli.project.dbt_runner import SKIPPED, NodeResult, read_project, run_dbt
+from dpe_cli.project.jinja_changes import ReadManifest
 from dpe_cli.project.model import RELATIONS
 from dpe_cli.project.project import Project
 from dpe_cli.project.source import Source
@@ -67,13 +69,23 @@ def validate(project: Project, server: Server, wanted: str | None, progress: Pro
         UsageError: no rule of the spec has a test.
     """
     scope = _of_spec(project, find_spec(project.specs_directory, wanted)) if wanted else _of_project(project)
-    selection = sorted({test.test for test in scope.tests}) if wanted else []
-    protection.refuse_code_in_sources(project, server, project.selected(selection, ()) if wanted else None)
-    with progress.task("dbt test", len(selection) if wanted else project.test_count) as advance:
-        command = ["test", *(["--select", *selection] if selection else [])]
-        results = run_dbt(project, server, command, on_node=lambda _name: advance(1))
+    selected = {test.unique_id for test in scope.tests} if wanted else None
+    protection.refuse_code_in_sources(project, server, selected)
+    with progress.task("dbt test", project.test_count if selected is None else len(selected)) as advance:
+        results = _run_tests(project, server, selected, lambda _name: advance(1))
     cells = protection.measure_published(project, server, progress, only_of_tenants=True)
     return check(project, server, scope, BuildResult(results), cells, progress)
+
+
+def _run_tests(project: Project, server: Server, selected: Collection[str] | None, on_node: Callable[[str], None]) -> list[NodeResult]:
+    """Run the tests with these ids, or those that dbt selects by itself."""
+    if selected is None:
+        return run_dbt(project, server, ["test"], on_node=on_node)
+    manifest = read_project(project, server)
+    tests = {unique_id for unique_id, node in manifest.nodes.items() if node.resource_type == "test"}
+    dbt.remove_tests(manifest, tests - set(selected))
+    # Nothing else is left to select, whatever the project selects by default.
+    return run_dbt(project, server, ["test", "--select", "test_type:data"], read=ReadManifest(manifest), on_node=on_node)
 
 
 def _of_project(project: Project) -> Scope:

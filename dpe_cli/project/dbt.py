@@ -34,6 +34,16 @@ def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[C
     return outcome
 
 
+def remove_tests(manifest: Any, unique_ids: Collection[str]) -> None:
+    """
+    Remove tests from a manifest, so that dbt does not run them.
+
+    dbt's `--exclude` and `--select` take names for selectors, and a test may be named like one: `resource_type:test` is all tests.
+    """
+    for unique_id in unique_ids:
+        del manifest.nodes[unique_id]
+
+
 def build_in_shadow(manifest: Any, unique_ids: Collection[str] | None, schema_suffix: str) -> None:
     """
     Change a manifest so that dbt builds these nodes (all of them if None) in schemas with this suffix, and reads the others where they are.

@@ -217,7 +217,7 @@ class Project:
 
     def untestable(self, select: Sequence[str], exclude: Sequence[str], published: Collection[tuple[str, str]]) -> list[str]:
         """
-        Return the selected tests that read relations which are neither selected nor published.
+        Return the ids of the selected tests that read relations which are neither selected nor published.
 
         `published` are schemas and names of relations.
         """
@@ -230,9 +230,7 @@ class Project:
             if model.unique_id not in chosen and (model.schema, model.alias) not in published
         }
         tests = [node for node in self.manifest["nodes"].values() if node["resource_type"] == "test" and node["unique_id"] in chosen]
-        testable = {test["name"] for test in tests if not missing.intersection(test["depends_on"]["nodes"])}
-        # dbt excludes tests by name. One that shares its name with a testable one runs and fails, rather than neither.
-        return sorted({test["name"] for test in tests} - testable)
+        return sorted(test["unique_id"] for test in tests if missing.intersection(test["depends_on"]["nodes"]))
 
     def selected(self, select: Sequence[str], exclude: Sequence[str]) -> set[str] | None:
         """

@@ -1,0 +1,103 @@
+"""What the author of one model writes about it decides nothing about the models and rules of others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from support import dbt_projects
+from support.shop import DOUBLED, Shop
+
+from dpe_cli.errors import BuildError, ProjectError
+from dpe_cli.pipeline import validate
+from dpe_cli.project.dbt_runner import run_dbt
+
+# The author's model; a name for its test follows.
+MINE = {
+    "models/finance/mine.sql": "{{ config(contract={'enforced': false}) }} select 1 as order_id",
+    "models/finance/_mine.yml": """
+        models:
+          - name: mine
+            config: {meta: {rls: {private: true}}}
+            columns:
+              - name: order_id
+                data_tests:
+                  - relationships: {name: NAME, arguments: {to: ref('fct_orders'), field: order_id}}
+        """,
+}
+# Takes the file of somebody else's model, which no other model reads.
+TAKEN = {
+    "models/finance/fct_leaf.sql": "{{ config(contract={'enforced': false}) }} select order_id, shop from {{ ref('stg_shop__orders') }}",
+    "models/finance/_leaf.yml": """
+        models:
+          - name: fct_leaf
+            config: {meta: {rls: {tenant_column: shop}}}
+            columns: [{name: order_id, data_tests: [unique]}]
+        """,
+}
+TAKING = {
+    "models/finance/_mine.yml": """
+        models:
+          - name: mine
+            config: {meta: {rls: {shared: true}}}
+            versions: [{v: 1, defined_in: fct_leaf, config: {alias: fct_leaf}}]
+        """,
+}
+
+
+def _mine(name: str) -> dict[str, str]:
+    return {path: text.replace("NAME", json.dumps(name)) for path, text in MINE.items()}
+
+
+@pytest.mark.parametrize("name", ["resource_type:test", "orders_are_*"])
+def test_a_test_that_is_named_like_a_selector_leaves_out_no_other(shop: Shop, name: str) -> None:
+    """It cannot run, because its model was never published; the rules of the selected model are checked all the same."""
+    shop.write(_mine(name) | DOUBLED)
+
+    build = shop.run("fct_orders").build
+
+    assert {"orders_are_unique": "fail", "orders_are_not_cheap": "warn"} == {
+        result.name: result.status for result in build.results if result.resource_type == "test"
+    }
+    assert [1, 2, 3] == shop.orders()
+
+
+def test_a_spec_is_validated_by_its_own_tests(shop: Shop) -> None:
+    """Not by those that a test's name would select."""
+    shop.write(_mine("resource_type:test"))
+    models = shop.directory / "models/finance/_finance__models.yml"
+    models.write_text(models.read_text().replace("name: orders_are_unique", "name: 'test_name:not_null'"))
+
+    results = validate.validate(shop.project, shop.server, "SHOP-1", dbt_projects.Silence()).results
+
+    assert {"test_name:not_null": "pass", "orders_are_not_cheap": "warn"} == {result.name: result.status for result in results}
+
+
+def test_a_version_takes_no_file_of_another_model(shop: Shop) -> None:
+    """dbt would drop that model's declaration and tests with a warning, and show its rows to the readers of this one."""
+    shop.write(TAKEN)
+    assert shop.run().holds
+    shop.write(TAKING)
+    # As in a fresh checkout.
+    for directory in (".dpe/parsed", "target"):
+        shutil.rmtree(shop.directory / directory)
+
+    with pytest.raises(ProjectError, match=r"mine\.v1 \(models/finance/fct_leaf\.sql\): the file may be another model's"):
+        shop.run()
+    with pytest.raises(BuildError, match=r"mine\.v1 \(models/finance/fct_leaf\.sql\): the file may be another model's"):
+        run_dbt(shop.project, shop.server, ["build"])
+
+
+@pytest.mark.parametrize("file", ["mine", "mine_v1"])
+def test_a_version_may_have_a_file_of_its_own_name(shop: Shop, file: str) -> None:
+    """With or without its number, as dbt looks for it."""
+    defined_in = ", defined_in: mine" if file == "mine" else ""
+    shop.write(
+        {
+            f"models/finance/{file}.sql": "{{ config(contract={'enforced': false}) }} select 1 as order_id",
+            "models/finance/_mine.yml": f"models: [{{name: mine, config: {{meta: {{rls: {{private: true}}}}}}, versions: [{{v: 1{defined_in}}}]}}]",
+        }
+    )
+
+    assert shop.run("mine").build.not_published is None
