@@ -108,9 +108,10 @@ def judge(
                 for schema, name, relation in leftover_relations
                 if before is None or (relation is not None and relation.oid in before)
             ]
+        # Published relations are judged after the run; a hook may have left relations elsewhere, also where tests store failures.
+        judged = [*(schema + suffix for schema in schemas), *project.failure_schemas]
         found = [
-            # Published relations are judged after the run; a hook may have left relations elsewhere.
-            *checks.check_protection(connection, protected_schemas, judged=[schema + suffix for schema in schemas]).faults,
+            *checks.check_protection(connection, protected_schemas, judged=judged).faults,
             *map(str, declared.differences(connection, project.manifest, project.target, made)),
         ]
         if suffix == NEXT:

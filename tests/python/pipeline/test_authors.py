@@ -101,3 +101,29 @@ def test_a_version_may_have_a_file_of_its_own_name(shop: Shop, file: str) -> Non
     )
 
     assert shop.run("mine").build.not_published is None
+
+
+def test_a_copy_in_a_schema_of_failures_is_not_published(shop: Shop) -> None:
+    """Which a test's configuration names: a copy with a policy for all is judged there as anywhere else."""
+    copy = (
+        "create schema if not exists evil; create table evil.copy as select * from finance.fct_orders;"
+        " alter table evil.copy enable row level security; create policy open on evil.copy using (true);"
+        " grant usage on schema evil to dpe_reader; grant select on evil.copy to dpe_reader"
+    )
+    test = "unique: {config: {schema: evil}}"
+    shop.write(
+        {
+            "models/finance/mine.sql": f"{{{{ config(contract={{'enforced': false}}, post_hook=\"{copy}\") }}}} select 1 as order_id",
+            "models/finance/_mine.yml": f"""
+                models:
+                  - name: mine
+                    config: {{meta: {{rls: {{private: true}}}}}}
+                    columns: [{{name: order_id, data_tests: [{test}]}}]
+                """,
+        }
+    )
+
+    refused = shop.run("mine").build.not_published
+
+    assert refused is not None
+    assert "evil.copy" in refused
