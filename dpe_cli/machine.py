@@ -1,12 +1,32 @@
-"""The processors and memory of this machine, or of this container."""
+"""
+What depends on the machine and its operating system: processors, memory, processes, locks, pipes and open files.
+
+Everything that Linux and macOS do differently is here, and nowhere else in dpe_cli (tests/python/house/test_platforms.py).
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import resource
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+# A socket's path may have 103 bytes on macOS and 107 on Linux.
+SOCKET_PATH_LIMIT = 100
+# On Linux, what the kernel tells of each process.
+_PROCESSES = Path("/proc")
+# On Linux, where PostgreSQL keeps the memory that parallel processes share.
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 only inspected
+# The limit of a container.
+_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_MEMORY_IF_UNKNOWN = 4 * 1024**3
+
+
+def is_supported() -> bool:
+    """Return whether dpe runs on this operating system. Windows has neither these locks nor users that PostgreSQL could run as."""
+    return importlib.util.find_spec("fcntl") is not None
 
 
 def cores() -> int:
@@ -16,9 +36,11 @@ def cores() -> int:
 
 def memory() -> int:
     """Return the memory of the machine, or of the container, in bytes."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    whole = _MEMORY_IF_UNKNOWN
+    with suppress(ValueError, OSError):
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        limit = _MEMORY_LIMIT.read_text().strip()
     except OSError:
         return whole
     return min(whole, int(limit)) if limit.isdigit() else whole
@@ -44,6 +66,8 @@ def limited_memory(more: int) -> Iterator[None]:
     if taken is None:
         yield
         return
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = min([taken + more, *(bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY)])
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
@@ -56,6 +80,107 @@ def limited_memory(more: int) -> Iterator[None]:
 def _data_size() -> int | None:
     """Return the size of this process's data and stacks in bytes; None if the system does not say."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+        return int((_PROCESSES / "self" / "statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return None
+
+
+def shared_memory() -> int | None:
+    """Return the size of the file system for shared memory, in bytes; None if the system has none."""
+    try:
+        found = os.statvfs(_SHARED_MEMORY)
+    except OSError:
+        return None
+    return found.f_frsize * found.f_blocks
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the lock of a directory, for which other processes wait. Programs that the block starts do not inherit it."""
+    import fcntl
+
+    with _opened(directory) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def locked_at_once(directory: Path) -> Iterator[None]:
+    """
+    Hold the lock of a directory, without waiting for it.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    import fcntl
+
+    with _opened(directory) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def enlarge_pipe(descriptor: int, size: int) -> bool:
+    """Let a pipe hold `size` bytes; return whether the system can do that, and allows it to this user."""
+    import fcntl
+
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+        return False
+    with suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, size)
+        return True
+    return False
+
+
+def path_of_open_file(descriptor: int) -> Path | None:
+    """Return a path that leads to an open file itself, whatever takes its place in its directory; None if the system has none."""
+    # macOS has /dev/fd, whose readers would share one position in the file.
+    path = _PROCESSES / "self" / "fd" / str(descriptor)
+    return path if path.exists() else None
+
+
+def is_running(pid: int, program: str) -> bool:
+    """Return whether a process runs a program whose name begins so; one that has ended, but is still listed, does not."""
+    if _has_processes():
+        try:
+            name, _, rest = (_PROCESSES / str(pid) / "stat").read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            return False
+        state = rest.strip()
+    else:
+        state, _, name = _told_by_ps(pid, "state", "comm").partition(" ")
+    return not state.startswith("Z") and Path(name.strip()).name.startswith(program)
+
+
+def is_server_of(pid: int, data_directory: Path) -> bool:
+    """Return whether a process is a PostgreSQL server that works in a data directory."""
+    if not is_running(pid, "postgres"):
+        return False
+    if _has_processes():
+        with suppress(OSError):
+            return (_PROCESSES / str(pid) / "cwd").samefile(data_directory)
+        return False
+    # pg_ctl names it last.
+    return _told_by_ps(pid, "args").endswith(f" -D {data_directory}")
+
+
+def _has_processes() -> bool:
+    return (_PROCESSES / "self" / "stat").exists()
+
+
+def _told_by_ps(pid: int, *columns: str) -> str:
+    """Return what ps tells of a process; "" if it does not exist."""
+    # One -o for each: on macOS, the heading that follows a = includes the commas after it. -ww: lines of any length.
+    wanted = [argument for column in columns for argument in ("-o", f"{column}=")]
+    environment = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG"} or name.startswith("LC_")}
+    return subprocess.run(
+        ["ps", "-ww", *wanted, "-p", str(pid)], env=environment, check=False, capture_output=True, text=True, errors="replace"
+    ).stdout.strip()

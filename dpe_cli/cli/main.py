@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import click
 
-from dpe_cli import __version__, ending_signals
+from dpe_cli import __version__, ending_signals, machine
 from dpe_cli.cli import variables
 from dpe_cli.cli.app import App, global_options
 from dpe_cli.cli.options import Commands, UnknownWordError, unknown_option
 from dpe_cli.ending_signals import EndedError
-from dpe_cli.errors import explained
+from dpe_cli.errors import UsageError, explained
 from dpe_cli.problems import Problem, of_error, of_message
 from dpe_cli.safe_text.ascii_text import accept_all_characters
 from dpe_cli.safe_text.redaction import hide
@@ -105,6 +105,8 @@ def _run(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"Warning: {warning}\n")
     app.output = _output_before_parsing(arguments)
     try:
+        if not machine.is_supported():
+            raise UsageError("dpe: does not run on Windows itself; run it in WSL (wsl --install), which is Linux, or in a container")
         result = cli.main(args=list(arguments), prog_name="dpe", standalone_mode=False, obj=app)
         if isinstance(result, int):
             # click's own: --help and --version.

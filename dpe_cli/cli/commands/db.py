@@ -12,8 +12,8 @@ import click
 from dpe_cli.cli.app import App
 from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Facts, Lines, Report
+from dpe_cli.server import programs
 from dpe_cli.server.dump_options import dump_options as find_dump_options
-from dpe_cli.server.programs import wheel_programs
 from dpe_cli.server.server import Server, ServerStatus, embedded_server
 from dpe_cli.words import size
 
@@ -106,9 +106,10 @@ def psql(app: App, arguments: tuple[str, ...]) -> NoReturn:
     Open psql as the administrator.
 
     Use it as in: dpe db psql -c 'select 1'.
-    Runs the psql of the embedded PostgreSQL. Everything after `dpe db psql` goes to psql, including --help.
+    Runs the psql of the embedded PostgreSQL or, if that is not installed, the one on PATH. Everything after `dpe db psql` goes to
+    psql, including --help.
     """
-    program = str(wheel_programs() / "psql")
+    program = str(programs.psql())
     os.execv(program, [program, app.server.url(), *arguments])  # noqa: S606 no shell involved
 
 

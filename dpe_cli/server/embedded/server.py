@@ -10,7 +10,6 @@ The directory itself is locked while a process starts or stops the server.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -22,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dpe_cli import machine
 from dpe_cli.environment import for_program
 from dpe_cli.errors import ServerError
 from dpe_cli.server.embedded import settings
@@ -32,8 +32,6 @@ PORT = 5432
 ADMINISTRATOR = "postgres"
 DATABASE = "dpe"
 
-# The system's limit for a socket's path is 104 bytes on macOS and 108 on Linux.
-SOCKET_PATH_LIMIT = 100
 LOG_LIMIT = 10 * settings.MEGABYTE
 # Recovery after a crash replays up to max_wal_size.
 START_SECONDS = 300
@@ -121,12 +119,8 @@ class EmbeddedServer:
                 user.take_over(self.directory)
             user.make_directory(self.directory)
             user.let_through(self.directory.parent)
-            descriptor = os.open(self.directory, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with machine.locked(self.directory):
                 yield user
-            finally:
-                os.close(descriptor)
         except OSError as error:
             raise ServerError(f"{error.filename or self.directory}: {error.strerror}; the embedded PostgreSQL needs it") from error
 
@@ -169,15 +163,18 @@ class EmbeddedServer:
     def _wanted_socket_dir(self) -> Path:
         """Return the socket's directory: next to the data or, if that path is too long, a private one in a shared directory."""
         preferred = self.directory / "socket"
-        if len(os.fsencode(preferred / f".s.PGSQL.{self.port}")) <= SOCKET_PATH_LIMIT:
+        if self._is_short(preferred):
             return preferred
         name = f"dpe-{os.geteuid()}-{hashlib.blake2b(os.fsencode(self.directory), digest_size=8).hexdigest()}"
         # Root's runtime directory is closed to the user that the server runs as.
         runtime = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() != 0 else None
         for shared in (runtime, tempfile.gettempdir()):
-            if shared and Path(shared).is_dir() and len(os.fsencode(Path(shared, name, f".s.PGSQL.{self.port}"))) <= SOCKET_PATH_LIMIT:
+            if shared and Path(shared).is_dir() and self._is_short(Path(shared, name)):
                 return Path(shared, name)
         raise ServerError(f"{preferred}: the path is too long for a socket, and no directory is shorter; set TMPDIR to a short path")
+
+    def _is_short(self, directory: Path) -> bool:
+        return len(os.fsencode(directory / f".s.PGSQL.{self.port}")) <= machine.SOCKET_PATH_LIMIT
 
     def _check_version(self) -> None:
         data, program = (self.data_directory / "PG_VERSION").read_text().strip(), str(self._program_version())
@@ -220,16 +217,13 @@ class EmbeddedServer:
         """
         for lock in (self.socket_dir / f".s.PGSQL.{self.port}.lock", self.data_directory / "postmaster.pid"):
             pid = lock.read_text().partition("\n")[0] if lock.exists() else ""
-            if pid.isdigit() and not _is_postgres(int(pid)):
+            if pid.isdigit() and not machine.is_running(int(pid), "postgres"):
                 lock.unlink()
 
     def _is_unreachable(self) -> bool:
         """Return whether the server runs but has lost its socket, for example because an earlier server here removed it on exit."""
         pid = next(iter(self._pid_file()), "")
-        try:
-            return not self.is_running() and Path(f"/proc/{int(pid)}/cwd").readlink() == self.data_directory
-        except (OSError, ValueError):
-            return False
+        return pid.isdigit() and not self.is_running() and machine.is_server_of(int(pid), self.data_directory)
 
     def _stop_unreachable(self, user: SystemUser) -> None:
         if self._is_unreachable():
@@ -259,18 +253,3 @@ class EmbeddedServer:
         if done.returncode != 0 or "FATAL" in done.stderr or "ERROR" in done.stderr:
             reason = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
             raise ServerError(f"{self.directory}: {program} failed ({reason}); fix that, and try again")
-
-
-def _is_postgres(pid: int) -> bool:
-    """Return whether a process is a running PostgreSQL."""
-    if Path("/proc/self/stat").exists():
-        try:
-            program, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
-        except OSError:
-            return False
-        state = rest.strip()
-    else:
-        command = ["ps", "-o", "state=,comm=", "-p", str(pid)]
-        found = subprocess.run(command, env=for_program(), check=False, capture_output=True, text=True).stdout
-        state, _, program = found.strip().partition(" ")
-    return not state.startswith("Z") and Path(program.strip()).name.startswith("postgres")

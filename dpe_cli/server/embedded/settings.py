@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -78,8 +77,5 @@ def _between(least: int, wanted: int, most: int) -> int:
 
 def _dynamic_shared_memory() -> str:
     """Keep parallel queries out of a small /dev/shm: containers get 64 MB by default, where a parallel hash join fails."""
-    try:
-        shared = os.statvfs("/dev/shm")  # noqa: S108 only inspected
-    except OSError:
-        return ""
-    return "dynamic_shared_memory_type = sysv\n" if shared.f_frsize * shared.f_blocks < GIGABYTE else ""
+    shared = machine.shared_memory()
+    return "dynamic_shared_memory_type = sysv\n" if shared is not None and shared < GIGABYTE else ""

@@ -7,18 +7,18 @@ directory or, if that is new, as a system user of its own; otherwise it runs as 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pwd
 import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpe_cli import machine
 from dpe_cli.environment import for_program
 from dpe_cli.errors import ServerError
 from dpe_cli.safe_text.visible_text import message
@@ -140,7 +140,8 @@ def _create() -> pwd.struct_passwd:
         raise ServerError(
             f"user {NAME}: PostgreSQL cannot run as root, and useradd is not installed; create that user, or run dpe as another user"
         )
-    with _only_one():
+    # If two useradd run at once for one name, the second may replace the first one's entry by one with another number (shadow 4.13).
+    with machine.locked(Path("/etc")):
         with suppress(KeyError):
             # Another dpe has created it meanwhile.
             return pwd.getpwnam(NAME)
@@ -157,18 +158,3 @@ def _create() -> pwd.struct_passwd:
             raise ServerError(
                 f"user {NAME}: could not be created ({created.stderr.strip()}); create it, or run dpe as another user"
             ) from None
-
-
-@contextmanager
-def _only_one() -> Iterator[None]:
-    """
-    Let only one dpe at a time create the user.
-
-    If two useradd run at once for one name, the second may replace the first one's entry by one with another number (shadow 4.13).
-    """
-    directory = os.open("/etc", os.O_RDONLY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(directory)

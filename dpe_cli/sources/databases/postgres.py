@@ -28,8 +28,8 @@ from dpe_cli.environment import for_program
 from dpe_cli.errors import InputError
 from dpe_cli.safe_text.redaction import redact
 from dpe_cli.safe_text.server_messages import without_details
+from dpe_cli.server import programs
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.programs import wheel_programs
 from dpe_cli.sources import secrets
 from dpe_cli.sources.databases import psql_text
 from dpe_cli.sources.databases.postgres_pages import Pages
@@ -252,7 +252,7 @@ class _OpenedTable:
         )
         # These have no variables that psql reads.
         waiting = make_conninfo(**_while_waiting(self._url))
-        program = [str(wheel_programs() / "psql"), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-", "-d", waiting]
+        program = [str(programs.psql()), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-", "-d", waiting]
         with tempfile.TemporaryFile() as file:
             file.write(script.encode())
             file.seek(0)

@@ -19,6 +19,7 @@ from typing import IO
 
 from backports import zstd
 
+from dpe_cli import machine
 from dpe_cli.errors import InputError
 
 CHUNK_BYTES = 2 * 1024 * 1024
@@ -40,10 +41,6 @@ _DECOMPRESSORS: dict[str, Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompress
 }
 
 
-# On Linux, the open files of the process, each as itself.
-_OPEN_FILES = Path("/proc/self/fd")
-
-
 class HashingReader(io.RawIOBase):
     """
     Passes a file through, and hashes (SHA-256) and counts what was read.
@@ -57,6 +54,7 @@ class HashingReader(io.RawIOBase):
         self._location = location
         self._descriptor = descriptor
         self._version = self._present_version()
+        self._opened_again: Path | None = None
         self._digest = hashlib.sha256()
         self.size = 0
 
@@ -77,12 +75,12 @@ class HashingReader(io.RawIOBase):
         Read the rest, and return the hash of the whole.
 
         Raises:
-            InputError: the file was written to since it was opened, so that only half of it may have been read.
+            InputError: the file was written to, or replaced, since it was opened, so that something else may have been read.
         """
         buffer = memoryview(bytearray(1024 * 1024))
         while self.readinto(buffer):
             pass
-        if self._present_version() != self._version:
+        if self._present_version() != self._version or self._was_replaced():
             raise InputError(
                 f"{self._location}: the file changed while it was read; nothing was loaded, extract again when it is complete "
                 "(deliver it under another name, and rename it then)"
@@ -90,9 +88,25 @@ class HashingReader(io.RawIOBase):
         return self._digest.hexdigest()
 
     def path_of(self, path: Path) -> Path:
-        """Return a path of the file itself, which stays the same if another one, or a link, takes its place at `path`."""
-        itself = _OPEN_FILES / str(self._descriptor)
-        return itself if itself.exists() else path
+        """
+        Return a path of the file itself, which stays the same if another one, or a link, takes its place at `path`.
+
+        If the system has no such path, return `path`; `hexdigest` then refuses a file that was replaced.
+        """
+        itself = machine.path_of_open_file(self._descriptor)
+        if itself is None:
+            self._opened_again = path
+            return path
+        return itself
+
+    def _was_replaced(self) -> bool:
+        """Return whether a library opened the file by its path, which by now leads to another file, or to none."""
+        if self._opened_again is None:
+            return False
+        try:
+            return not os.path.samestat(self._opened_again.stat(), os.fstat(self._descriptor))
+        except OSError:
+            return True
 
     def _present_version(self) -> tuple[int, int]:
         status = os.fstat(self._descriptor)

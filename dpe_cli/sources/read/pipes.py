@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import select
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 
+from dpe_cli import machine
 from dpe_cli.blocks.block import BLOCK_BYTES
 
 # Linux allows this size to any user (pipe(7)); a writer that is ahead waits less often.
@@ -35,7 +34,7 @@ def chunks(descriptor: int, *, timeout: float = math.inf) -> Iterator[bytes]:
         SilentError: they wrote nothing for `timeout` seconds while this waited for them.
     """
     # A small pipe would be full long before the pause is over.
-    pause = _PAUSE_SECONDS if _made_larger(descriptor) else 0.0
+    pause = _PAUSE_SECONDS if machine.enlarge_pipe(descriptor, _PIPE_BYTES) else 0.0
     buffer = memoryview(bytearray(BLOCK_BYTES))
     filled = 0
     waiting = select.poll()
@@ -55,13 +54,3 @@ def chunks(descriptor: int, *, timeout: float = math.inf) -> Iterator[bytes]:
             filled = 0
     if filled:
         yield bytes(buffer[:filled])
-
-
-def _made_larger(descriptor: int) -> bool:
-    """Enlarge a pipe, if the system supports it, and allows this user more."""
-    if not hasattr(fcntl, "F_SETPIPE_SZ"):
-        return False
-    with suppress(OSError):
-        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        return True
-    return False

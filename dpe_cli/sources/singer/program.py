@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -14,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from dpe_cli import ending_signals
+from dpe_cli import ending_signals, machine
 from dpe_cli.errors import InputError
 from dpe_cli.sources.read import pipes
 from dpe_cli.sources.singer.tap_log import TapLog
@@ -97,31 +96,17 @@ def private_directory() -> Iterator[Path]:
     """Create a directory for a tap's secrets that lasts as long as the block; first remove those that a killed dpe left."""
     for left in Path(tempfile.gettempdir()).glob(f"{_DIRECTORY}*"):
         _remove_left_behind(left)
-    with tempfile.TemporaryDirectory(prefix=_DIRECTORY) as name:
-        # Locked as long as this process lives; taps do not inherit the lock.
-        descriptor = os.open(name, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield Path(name)
-        finally:
-            os.close(descriptor)
+    # Locked as long as this process lives; taps do not inherit the lock.
+    with tempfile.TemporaryDirectory(prefix=_DIRECTORY) as name, machine.locked(Path(name)):
+        yield Path(name)
 
 
 def _remove_left_behind(directory: Path) -> None:
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except OSError:
-        # It belongs to another user, or is already removed.
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Another run uses it, it belongs to another user, or it is already removed.
+    with suppress(OSError), machine.locked_at_once(directory):
         # A directory that another run has just created, but not yet locked, would look abandoned.
-        if time.time() - os.fstat(descriptor).st_mtime > _SECONDS_TO_LOCK:
+        if time.time() - directory.stat().st_mtime > _SECONDS_TO_LOCK:
             shutil.rmtree(directory, ignore_errors=True)
-    except BlockingIOError:
-        return
-    finally:
-        os.close(descriptor)
 
 
 class Running:
