@@ -58,7 +58,7 @@ compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/install
 TESTS_OF_DBT := $(addprefix tests/python/,access cli compatibility demo init macros pipeline project publishing quality site)
 compatibility-dbt: $(VENV)/installed-dev $(DBT:%=%-dev)  ## run all of dbt's own tests of adapters, then those and all tests that start dbt with dbt 1.12
 	@DPE_TEST_LONG=1 $(BIN)/pytest tests/python/compatibility $(ARGS)
-	@for python in $(DBT:%/installed=%/bin/python); do DPE_TEST_LONG=1 $$python -m pytest $(TESTS_OF_DBT) $(ARGS); done
+	@for python in $(DBT:%/installed=%/bin/python); do DPE_TEST_LONG=1 $$python -m pytest $(TESTS_OF_DBT) $(ARGS) || exit 1; done
 
 # What dpe itself reads, loads and shows, and a project from `dpe init` to its tables.
 TESTS_OF_PYTHON := $(addprefix tests/python/,blocks cli infer init load pipeline safe_text sources)
