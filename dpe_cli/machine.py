@@ -95,35 +95,19 @@ def shared_memory() -> int | None:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Hold the lock of a directory, for which other processes wait. Programs that the block starts do not inherit it."""
-    import fcntl
-
-    with _opened(directory) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def locked_at_once(directory: Path) -> Iterator[None]:
+def locked(directory: Path, *, waits: bool = True) -> Iterator[None]:
     """
-    Hold the lock of a directory, without waiting for it.
+    Hold the lock of a directory, for which other processes wait. Programs that the block starts do not inherit it.
 
     Raises:
-        BlockingIOError: another process holds it.
+        BlockingIOError: another process holds it, and this one does not wait.
     """
     import fcntl
 
-    with _opened(directory) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-
-
-@contextmanager
-def _opened(directory: Path) -> Iterator[int]:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     finally:
         os.close(descriptor)
 

@@ -11,16 +11,15 @@ either (refuse_tests_elsewhere.sql).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from psycopg import sql
 
 from dpe_cli.access import strays
 from dpe_cli.errors import ProjectError
-from dpe_cli.project.model import READERS_EXAMPLE, Model
+from dpe_cli.project.model import READERS_EXAMPLE, Model, in_files_of_others
 from dpe_cli.project.project import Project
-from dpe_cli.project.stored_names import stored_name
+from dpe_cli.project.stored_names import is_folded, stored_name
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import MASKED, MOST_BYTES, PREVIOUS, QUARANTINE, is_reserved
 from dpe_cli.server.server import Server
@@ -81,25 +80,23 @@ def _faults_of_files(project: Project) -> Iterator[str]:
 
 
 def _faults_of_versions(project: Project) -> Iterator[str]:
-    """Yield the versions whose file could be another model's: that would lose its declaration and its tests, without an error of dbt."""
-    for node in project.manifest["nodes"].values():
-        name, version = node["name"], node.get("version")
-        is_own = node["resource_type"] == "model" and node["package_name"] == project.manifest["metadata"]["project_name"]
-        if is_own and version is not None and Path(node["original_file_path"]).stem not in {name, f"{name}_v{version}"}:
-            yield (
-                f"{name}.v{version} ({node['original_file_path']}): the file may be another model's, which would lose its declaration and "
-                f"its tests; name it {name}_v{version}.sql"
-            )
+    """Yield the versions whose file may be another model's, which would lose its declaration and its tests without an error of dbt."""
+    for node in in_files_of_others(project.manifest):
+        name, version = node["name"], node["version"]
+        yield (
+            f"{name}.v{version} ({node['original_file_path']}): the file may be another model's, which would lose its declaration and its "
+            f"tests; name it {name}_v{version}.sql"
+        )
 
 
 def _faults_of_quoting(project: Project) -> Iterator[str]:
     """Yield the models whose names PostgreSQL would fold, so that dpe would look for other relations than those that dbt builds."""
     for model in project.models.values():
-        written, stored = (model.schema, model.alias), stored_name(project.manifest["nodes"][model.unique_id])
-        if written != stored:
+        node = project.manifest["nodes"][model.unique_id]
+        if is_folded(node):
             yield (
-                f"{_where(project, model)}: PostgreSQL would store {'.'.join(written)} as {'.'.join(stored)}, because dbt does not quote "
-                "it (`quoting:`); write it in lower case, or let dbt quote it"
+                f"{_where(project, model)}: PostgreSQL would store {model.schema}.{model.alias} as {'.'.join(stored_name(node))}, because "
+                "dbt does not quote it (`quoting:`); write it in lower case, or let dbt quote it"
             )
 
 

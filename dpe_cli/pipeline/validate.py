@@ -77,13 +77,13 @@ def validate(project: Project, server: Server, wanted: str | None, progress: Pro
     return check(project, server, scope, BuildResult(results), cells, progress)
 
 
-def _run_tests(project: Project, server: Server, selected: Collection[str] | None, on_node: Callable[[str], None]) -> list[NodeResult]:
+def _run_tests(project: Project, server: Server, selected: set[str] | None, on_node: Callable[[str], None]) -> list[NodeResult]:
     """Run the tests with these ids, or those that dbt selects by itself."""
     if selected is None:
         return run_dbt(project, server, ["test"], on_node=on_node)
     manifest = read_project(project, server)
     tests = {unique_id for unique_id, node in manifest.nodes.items() if node.resource_type == "test"}
-    dbt.remove_tests(manifest, tests - set(selected))
+    dbt.remove_tests(manifest, tests - selected)
     # Nothing else is left to select, whatever the project selects by default.
     return run_dbt(project, server, ["test", "--select", "test_type:data"], read=ReadManifest(manifest), on_node=on_node)
 

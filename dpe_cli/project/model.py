@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 # The resource types that become relations.
@@ -49,6 +50,20 @@ class Model:
     def readers_in(self, target: str) -> tuple[str, ...]:
         """Return the roles that its relation is granted to in a target (macros/rls/readers_of.sql)."""
         return (self.readers or {}).get(target, ()) if self.is_published else ()
+
+
+def in_files_of_others(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """
+    Yield the project's versions of models whose file may be another model's (`defined_in`; macros/rls/refuse_files_of_others.sql).
+
+    dbt would drop the declaration and the tests of that model, with a warning only.
+    """
+    project = manifest["metadata"]["project_name"]
+    for node in manifest["nodes"].values():
+        name, version = node["name"], node.get("version")
+        is_version = node["resource_type"] == "model" and node["package_name"] == project and version is not None
+        if is_version and Path(node["original_file_path"]).stem not in {name, f"{name}_v{version}"}:
+            yield node
 
 
 def models_of(manifest: Mapping[str, Any]) -> dict[str, Model]:

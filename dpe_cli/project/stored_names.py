@@ -9,6 +9,11 @@ from typing import Any
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^".]+)')
 
 
+def is_folded(node: Mapping[str, Any]) -> bool:
+    """Return whether PostgreSQL stores the relation of a model, seed or snapshot under another name than the project has for it."""
+    return stored_name(node) != (node["schema"], node["alias"])
+
+
 def stored_name(node: Mapping[str, Any]) -> tuple[str, str]:
     """
     Return the schema and name by which PostgreSQL knows the relation of a node of dbt's manifest: those of the query that dbt writes.

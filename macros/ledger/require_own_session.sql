@@ -3,8 +3,7 @@
     ledger would show that one's rows, and record this run's results as that one's.
 
     The first thing that a user sees: dbt calls it before it creates schemas, which would belong to the wrong role, and before the hooks
-    that call functions of dpe. The search_path may not be safe yet, so names have their schemas, and nothing is
-    compared.
+    that call functions of dpe. The search_path may not be safe yet, so names have their schemas, and nothing is compared.
 #}
 {% macro require_own_session() %}
 

@@ -140,12 +140,14 @@ def _has_room(directory: Path) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave long tests to `make compatibility`, and run the files that take longest first; the others keep their order."""
+    from support.long_tests import LONG  # it needs NEWEST
+
     for item in items:
         is_older = (
             isinstance(item, pytest.Function) and hasattr(item, "callspec") and item.callspec.params.get("any_cluster", NEWEST) != NEWEST
         )
-        if is_older and item.path.name in OF_NEWEST and "DPE_TEST_LONG" not in os.environ:
-            item.add_marker(pytest.mark.skip("takes long on each version; `make compatibility` runs it"))
+        if is_older and item.path.name in OF_NEWEST:
+            item.add_marker(LONG)
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 

@@ -103,7 +103,7 @@ def private_directory() -> Iterator[Path]:
 
 def _remove_left_behind(directory: Path) -> None:
     # Another run uses it, it belongs to another user, or it is already removed.
-    with suppress(OSError), machine.locked_at_once(directory):
+    with suppress(OSError), machine.locked(directory, waits=False):
         # A directory that another run has just created, but not yet locked, would look abandoned.
         if time.time() - directory.stat().st_mtime > _SECONDS_TO_LOCK:
             shutil.rmtree(directory, ignore_errors=True)
