@@ -16,8 +16,8 @@ from typing import Any
 from dpe_cli.init.adopt.present import Present
 from dpe_cli.init.adopt.settings import PROFILES, SETTINGS, outputs
 from dpe_cli.project import package
-from dpe_cli.project.model import RELATIONS
-from dpe_cli.project.stored_names import stored_name
+from dpe_cli.project.model import RELATIONS, in_files_of_others
+from dpe_cli.project.stored_names import is_folded, stored_name
 from dpe_cli.server.relations import is_reserved
 
 # Statements that change who sees rows (macros/rls/close_changed_relations.sql and the trigger on dpe.protected_relations).
@@ -43,6 +43,7 @@ def find(directory: Path, manifest: Mapping[str, Any], profile: object, known: P
         *_of_macros(manifest),
         *_of_materializations(manifest),
         *_of_schemas(manifest),
+        *_of_names(manifest),
         *_of_hooks(directory, manifest),
         *_of_grants(manifest),
         *_of_sources(manifest, known),
@@ -126,6 +127,24 @@ def _of_schemas(manifest: Mapping[str, Any]) -> Iterator[Refusal]:
             f"{nodes[0]['name']}{others}: the schema {schema} is not for models",
             "set another schema: in profiles.yml, or by +schema",
         )
+
+
+def _of_names(manifest: Mapping[str, Any]) -> Iterator[Refusal]:
+    """Yield versions in files that may be other models', and models whose names PostgreSQL would fold."""
+    for node in in_files_of_others(manifest):
+        name, version = node["name"], node["version"]
+        yield Refusal(
+            _path_of(manifest, node),
+            f"version {version} of {name} is in a file that may be another model's",
+            f"name it {name}_v{version}.sql",
+        )
+    for node in manifest["nodes"].values():
+        if node["resource_type"] in RELATIONS and node["config"].get("materialized") != "ephemeral" and is_folded(node):
+            yield Refusal(
+                _path_of(manifest, node),
+                f"PostgreSQL would store {node['schema']}.{node['alias']} as {'.'.join(stored_name(node))}, because dbt does not quote it",
+                "write it in lower case, or let dbt quote it",
+            )
 
 
 def _of_hooks(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Refusal]:

@@ -364,6 +364,22 @@ def test_what_dpe_will_refuse_is_found_with_its_place(warehouse: Warehouse, name
     assert refused_with in messages
 
 
+def test_files_and_names_that_dpe_refuses_are_found(warehouse: Warehouse) -> None:
+    """A version in a file that may be another model's, and a name that PostgreSQL would fold; `dpe run` refuses both."""
+    models = warehouse.directory / "models/marts/customers"
+    (models / "dim_customers_v1.sql").rename(models / "dim_clients.sql")
+    described = models / "_customers__models.yml"
+    described.write_text(described.read_text().replace("- v: 1\n", "- v: 1\n        defined_in: dim_clients\n"))
+    (models / "folded.sql").write_text("{{ config(alias='Folded') }} select 1 as one")
+    settings = warehouse.directory / "dbt_project.yml"
+    settings.write_text(f"{settings.read_text()}\nquoting: {{identifier: false}}\n")
+
+    refused = _refused(warehouse.init())
+
+    assert {"models/marts/customers/dim_clients.sql", "models/marts/customers/folded.sql"} == set(refused.values())
+    assert "version 1 of dim_customers is in a file that may be another model's" in refused
+
+
 def test_nothing_is_refused_of_a_project_that_is_fine(warehouse: Warehouse) -> None:
     """Its hooks, its schema macro, its grants and its package are none of those."""
     assert [] == warehouse.init()["refused"]
