@@ -1,0 +1,1 @@
+"""What a spec says, from Markdown as analysts write it."""
