@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from dpe_cli.blocks import reading
@@ -63,9 +63,36 @@ class InferredTable:
         return f"{self.source}.{self.table}"
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A source whose records were inspected; `sample` has them in DuckDB's table `sampled`, with missing values as null."""
+
+    sample: Sample
+    survey: Survey
+    table: InferredTable
+
+    def place(self, column: str) -> str | None:
+        """Return the name in `sampled` of a column, by its name in the source; None if the source lacks it."""
+        field = next((draft.field for draft in self.survey.drafts if draft.name == column), None)
+        return None if field is None or field not in self.sample.columns else f"c{self.sample.columns.index(field)}"
+
+
 def infer(request: SurveyRequest) -> InferredTable:
     """
     Inspect a source's records, and return its description.
+
+    Raises:
+        InputError: it has no records, or cannot be read.
+        UsageError: an option is missing that cannot be detected, or a package is missing.
+    """
+    with examine(request) as examined:
+        return examined.table
+
+
+@contextmanager
+def examine(request: SurveyRequest) -> Iterator[Examined]:
+    """
+    Inspect a source's records, and keep them for further questions.
 
     Raises:
         InputError: it has no records, or cannot be read.
@@ -80,7 +107,7 @@ def infer(request: SurveyRequest) -> InferredTable:
             bad = _refused(sample)
             raise InputError(f"{request.location}: it has no records to inspect{f' ({bad})' if bad else ''}; name a source that has some")
         null_string, seen = _seen(survey, sample)
-        return _table(request, survey, sample, null_string, seen)
+        yield Examined(sample, survey, _table(request, survey, sample, null_string, seen))
 
 
 def _survey(request: SurveyRequest, stack: ExitStack) -> Survey:
@@ -105,7 +132,10 @@ def _seen(survey: Survey, sample: Sample) -> tuple[str, dict[str, Values]]:
     with_word = _values(survey, sample)
     # In quotes it may have been a text.
     typed = [sum(column_types.of(draft, values[draft.field]) != "text" for draft in drafts) for values in (seen, with_word)]
-    return (word, with_word) if typed[1] > typed[0] else ("", seen)
+    if typed[1] > typed[0]:
+        return word, with_word
+    sample.load("")
+    return "", seen
 
 
 def _values(survey: Survey, sample: Sample) -> dict[str, Values]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from dpe_cli.errors import UsageError
 from dpe_cli.infer import inference, naming
-from dpe_cli.infer.inference import InferredTable
+from dpe_cli.infer.inference import Examined, InferredTable
 from dpe_cli.infer.readers.files import project_location
 from dpe_cli.infer.survey import SurveyRequest
 from dpe_cli.sources import secrets
@@ -44,6 +45,19 @@ def inferred(request: Request, project_dir: Path) -> InferredTable:
         InputError: it has no records, or cannot be read.
         UsageError: the request is wrong.
     """
+    with examined(request, project_dir) as found:
+        return found.table
+
+
+@contextmanager
+def examined(request: Request, project_dir: Path) -> Iterator[Examined]:
+    """
+    Inspect a source as `inferred` does, and keep its records for further questions.
+
+    Raises:
+        InputError: it has no records, or cannot be read.
+        UsageError: the request is wrong.
+    """
     if faults := list(_faults(request)):
         raise UsageError(f"{faults[0]}; see dpe source infer --help")
     location = project_location(request.location, project_dir)
@@ -64,7 +78,8 @@ def inferred(request: Request, project_dir: Path) -> InferredTable:
             headers=dict(map(_header, request.headers)),
             allow_private_addresses=request.allow_private_addresses,
         )
-        return inference.infer(survey_request)
+        with inference.examine(survey_request) as found:
+            yield found
 
 
 def _faults(request: Request) -> Iterator[str]:

@@ -9,9 +9,9 @@ from dpe_cli.specs.text import Text
 
 # The first that matches counts. A title is in lower case, without a number before it and without punctuation after it.
 SECTIONS: Mapping[str, str] = {
+    "published columns": r"(?:published|target|output|result(?:ing)?|report) (?:columns|fields|tables?|structure|layout)|outputs?|deliverables?|what (?:is|we) publish(?:ed)?|what is published|mapping",
     "source columns": r"(?:columns|fields|attributes|layout|contents?|structure|data dictionary)\s+(?:of|in|from|for)\b.*|.*\b(?:columns|fields|layout|data dictionary)",
     "questions": r"(?:open |outstanding |unresolved )?(?:questions|points|issues|items)(?: to .*)?|to be clarified|clarifications",
-    "published columns": r"(?:published|target|output|result(?:ing)?|report) (?:columns|fields|tables?|structure|layout)|outputs?|deliverables?|what (?:is|we) publish(?:ed)?|what is published|mapping",
     "access": r"who (?:may|can|should|is allowed to) (?:see|read|access)\b.*|who sees\b.*|access(?: control| rights)?|security|visibility|permissions?|confidentiality|row.level security",
     "acceptance": r"acceptance(?: criteria| figures| tests?| checks?)?|control (?:totals|figures)|expected (?:counts|figures|results|numbers)|figures to (?:meet|match)|how we (?:know|accept)\b.*|done when",
     "rules": r"(?:data |quality |dq |data quality |business )*(?:rules|checks|validations?|expectations)(?: .*)?|data quality|quality",

@@ -1,0 +1,70 @@
+"""The gate: a spec is clear, and true of its sources, or it is refused with questions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpe_cli.errors import DpeError
+from dpe_cli.specs import checks, source_data
+from dpe_cli.specs.checks import data as data_checks
+from dpe_cli.specs.checks import figures
+from dpe_cli.specs.findings import SpecFinding, finding
+from dpe_cli.specs.reading import wording
+from dpe_cli.specs.requirement import Requirement, SourceEntry
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A source whose records were read: how many, and whether there may be more."""
+
+    source: str
+    records: int
+    is_cut: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is unclear in a spec, and what it was held against. It is accepted if nothing is unclear."""
+
+    requirement: Requirement
+    findings: tuple[SpecFinding, ...]
+    inspected: tuple[Inspected, ...]
+    compared: int
+    not_compared: tuple[str, ...]
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether a pipeline may be built from it, and run."""
+        return not self.findings
+
+
+def check(requirement: Requirement, project_dir: Path) -> Verdict:
+    """Hold a spec against itself and against its sources."""
+    found = {finding_: None for finding_ in checks.findings(requirement)}
+    inspected: list[Inspected] = []
+    compared: list[figures.Counted] = []
+    for source in requirement.sources:
+        if not wording.location(source.location):
+            continue
+        try:
+            with source_data.read(source, project_dir) as data:
+                found |= dict.fromkeys(data_checks.findings(requirement, source, data))
+                counted = [] if data.is_cut else list(figures.compare(requirement, source, data))
+                found |= dict.fromkeys(figures.findings(source, counted))
+                compared += counted
+                inspected.append(Inspected(source.name.bare, data.records, data.is_cut))
+        except DpeError as error:
+            found[_not_readable(source, error)] = None
+    ordered = sorted(found, key=lambda finding_: (finding_.line, finding_.kind.id))
+    not_compared = tuple(map(str, figures.unchecked(requirement, compared)))
+    return Verdict(requirement, tuple(ordered), tuple(inspected), len(compared), not_compared)
+
+
+def _not_readable(source: SourceEntry, error: DpeError) -> SpecFinding:
+    return finding(
+        "source_not_readable", source.location.line or source.line, f"{source.name.bare} cannot be read: {error}",
+        f"{source.name.bare} should be at {wording.location(source.location).bare}, and cannot be read there ({str(error).partition(';')[0]}). Is it delivered, is the "
+        "place right, and may the pipeline read it?",
+    )
