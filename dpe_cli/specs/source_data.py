@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ _FORMATS: Mapping[str, str] = {
     "rest": r"\brest\b|\bapi\b",
 }
 _SHEET = re.compile(r"\[(?P<bracket>[^\]]+)\]|\b(?:sheet|tab|worksheet)\b:?\s+[`\"'“„]?(?P<named>[\w .-]+?)[`\"'”]?\s*(?:$|[,;)])", re.IGNORECASE)
-_TABLE = re.compile(r"\btable\b:?\s+`?(?P<table>[\w.]+)`?", re.IGNORECASE)
+_TABLE = re.compile(r"\btable\b:?\s+`?(?P<table>\w+(?:\.\w+)?)`?", re.IGNORECASE)
 # The values of a column that are not there, however a delivery writes them.
 _BLANK = "({place} is null or trim({place}) = '')"
 
@@ -48,13 +49,15 @@ class SourceData:
     """
     The records of a source, in DuckDB's table `sampled`, with missing values as null.
 
-    `places` are the names of its columns there. `is_cut`: there may be more records than were read.
+    `places` are the names of its columns there. `is_cut`: there may be more records than were read. `midnights_are_dates`: the format has no
+    dates without a time.
     """
 
     connection: Any
     places: Mapping[str, str]
     records: int
     is_cut: bool
+    midnights_are_dates: bool = False
 
     def find(self, name: str) -> str | None:
         """Return the source's own name of a column, which the spec may write in other letters; None if it has no such column."""
@@ -112,6 +115,22 @@ class SourceData:
         (count,) = self.connection.execute(f"select count(distinct trim({place})) from sampled where not {_BLANK.format(place=place)}").fetchone()  # noqa: S608
         return int(count)
 
+    def sum(self, column: str, condition: str, *arguments: str) -> Decimal | None:
+        """Return the sum of a column, as exact as its values are written; None if one of them is not a number."""
+        place = self.places[column]
+        query = f"select sum(try_cast(trim({place}) as decimal(38, 9))), count(*) filter (trim({place}) <> '' and try_cast(trim({place}) as decimal(38, 9)) is null) from sampled where {condition}"  # noqa: S608
+        found, others = self.connection.execute(query, list(arguments)).fetchone()
+        return None if others or found is None else Decimal(found).normalize()
+
+    def column_with(self, values: Sequence[str]) -> str | None:
+        """Return the only column that has all these values; None if there are several, or none."""
+        found = [
+            name
+            for name, place in self.places.items()
+            if all(self.count(f"trim({place}) = ?", value) for value in values)
+        ]
+        return found[0] if len(found) == 1 else None
+
     def _first(self, condition: str, shown: str) -> Occurrence | None:
         count, value, number = self.connection.execute(
             f"select count(*), arg_min({shown}, number), min(number) from (select *, {_NUMBER} as number from sampled) where {condition}"  # noqa: S608
@@ -149,7 +168,7 @@ def read(source: SourceEntry, project_dir: Path) -> Iterator[SourceData]:
             draft.name: place for draft in examined.survey.drafts if (place := examined.place(draft.name)) is not None
         }
         is_cut = any(input_.is_cut for input_ in examined.sample.inputs)
-        yield SourceData(examined.sample.connection, places, examined.sample.records, is_cut)
+        yield SourceData(examined.sample.connection, places, examined.sample.records, is_cut, examined.survey.midnights_are_dates)
 
 
 def _format(source: SourceEntry, location: str) -> str | None:

@@ -17,7 +17,7 @@ _AMOUNT = re.compile(
     re.IGNORECASE,
 )
 # Counts, shares and days are not amounts of money, whatever else their names say.
-_NOT_MONEY = re.compile(r"\b(?:count|number|quantity|date|day|days|time|at|id|code|status|method|type|rate|percent|percentage|share|kwh|kg|is|has|flag|name|ratio)\b", re.IGNORECASE)
+_NOT_MONEY = re.compile(r"\b(?:count|number|quantity|date|day|days|time|at|id|code|status|method|type|rate|percent|percentage|share|kwh|kg|is|has|flag|name|ratio|no|nr|key|ref|reference|account|period|month|year|category|class|group|due|reason|plan)\b", re.IGNORECASE)
 CURRENCY = re.compile(
     r"\b(?:EUR|USD|GBP|CHF|JPY|CAD|AUD|SEK|NOK|DKK|PLN|CZK|HUF|INR|CNY|BRL|MXN|NZD|SGD|ZAR|TRY)\b|[€$£¥]|\b(?:euros?|euro cents?|(?:us |american )?dollars?|pounds? sterling|pounds?|"
     r"swiss francs?|francs?|yen|kron(?:a|or|er?)|zloty|cents?|pence)\b",
@@ -54,10 +54,10 @@ UNITS: Mapping[str, Mapping[str, str]] = {
     "share": {"percent": r"%|percent|per cent|percentage|pct", "a fraction": r"fraction|ratio"},
     "money": {"EUR": r"eur|euros?|€", "USD": r"usd|dollars?|\$", "GBP": r"gbp|pounds sterling|£", "CHF": r"chf|swiss francs?", "cents": r"cents?|euro cents?"},
 }
+# A letter before it would make it part of a word; a digit or a sign may stand before it.
 _UNIT = re.compile(
     "|".join(
-        rf"(?P<u{number}>(?<![\w]){wording}(?!\w))" if wording[0].isalpha() else rf"(?P<u{number}>(?:{wording})(?!\w))"
-        for number, wording in enumerate(f"(?:{wording})" for units in UNITS.values() for wording in units.values())
+        rf"(?P<u{number}>(?<![^\W\d])(?:{wording})(?![\w/]))" for number, wording in enumerate(wording for units in UNITS.values() for wording in units.values())
     ),
     re.IGNORECASE,
 )

@@ -98,6 +98,8 @@ def _refuted(column: ContractColumn, own: str, data: SourceData) -> Occurrence |
     if "timestamptz" in kinds and _ZONE_KNOWN.search(column.meaning.bare):
         kinds = _MOMENTS
     strange = {name: kind for name, kind in values.kinds.items() if name not in kinds}
+    if data.midnights_are_dates and "date" in kinds and (times := strange.get("timestamp")) and times.at_midnight == times.count:
+        del strange["timestamp"]
     if kinds == {"boolean"}:
         strange = {name: kind for name, kind in strange.items() if not (name == "integer" and {kind.least, kind.greatest} <= {0, 1})}
         if strange:

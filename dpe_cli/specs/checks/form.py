@@ -103,6 +103,7 @@ def is_open(text: Text) -> bool:
 
 def vague_words(requirement: Requirement) -> Iterator[SpecFinding]:
     """Find words that leave something open, outside of the open questions."""
+    purposes = list(requirement.prose("purpose"))
     for text in _texts(requirement):
         for sentence in text.sentences():
             without_code = _CODE.sub(lambda match: " " * len(match[0]), sentence.value)
@@ -112,7 +113,7 @@ def vague_words(requirement: Requirement) -> Iterator[SpecFinding]:
                     "vague_words", sentence.line_at(match.start()), f"{word!r} leaves open what is meant: {sentence.plain}",
                     f"The spec says: “{sentence.plain}” What exactly does “{word}” stand for here? Please list it in full.",
                 )
-            elif without_code.rstrip().endswith("?"):
+            elif without_code.rstrip().endswith("?") and text not in purposes and not re.search(r"[\"“”„]", sentence.value):
                 yield finding(
                     "vague_words", sentence.line_at(len(sentence.value.rstrip()) - 1), f"a question without an answer: {sentence.plain}", sentence.plain
                 )

@@ -12,10 +12,19 @@ from dpe_cli.specs.reading import wording
 from dpe_cli.specs.requirement import Contract, Requirement, SourceEntry
 from dpe_cli.specs.text import Text
 
+# What counts then; that records come late, or are corrected, is not enough.
+_NEWEST = re.compile(r"\b(?:newest|latest|last|most recent|newer|first|earliest)\b[^.;]*\b(?:counts?|wins?|is (?:valid|used|taken|kept)|are (?:valid|used|taken|kept))\b", re.IGNORECASE)
 _ON_LATE = re.compile(
-    r"\blate(?:r)?\b|\bcorrect(?:ed|ion|ions|s)?\b|\bdelivered again\b|\bre-?(?:sent|delivered|submitted|stated|exported)\b|\bsent again\b|\bnewer version\b|\bnewest (?:counts|wins|version)|"
-    r"\blatest (?:counts|wins|version)|\breplaces? (?:the|an|its|earlier)|\bsupersede|\bnever (?:chang|correct|updat|arrive late)|\bfinal\b|\bnot (?:changed|corrected|updated)\b|\brequested again\b|\bupdates?\b|\bamend|\brevis|"
-    r"\bstorno|\bcancellation record|\bimmutable\b|\bonce (?:closed|delivered|posted|written)\b|\bretroactive|\bbackdated",
+    r"\b(?:newer|newest|latest|last|later|first|earlier|old|new|corrected|second|previous|both|either|it|they|that|this|version|value|record|one)\b[^.;]*\b(?:counts?|wins?|is (?:valid|used|taken|kept|ignored|dropped)|"
+    r"are (?:valid|used|taken|kept|ignored|dropped)|stands?|holds?|prevails?|remains?|stays?)\b|"
+    r"\bnewer version\b|\breplac(?:es?|ed|ing)\b|\boverwr(?:ites?|itten)\b|\bsupersedes?\b|\bfinal\b|\bnever (?:chang|correct|updat|amend|deliver|arriv|com|sent)\w*|\bnot (?:changed|corrected|updated|amended)\b|\bimmutable\b|"
+    r"\bno (?:corrections?|late|changes?)\b|\b(?:re-?calculated|computed again|calculated again|rebuilt)\b|\bignored\b|\bchanges? (?:the )?(?:past|earlier|published)|\bare not (?:changed|delivered|sent) again\b|\bupdates? (?:the|its)\b",
+    re.IGNORECASE,
+)
+
+
+_LATE = re.compile(
+    r"\blate(?:r)?\b|\bcorrect|\bagain\b|\bre-?(?:sent|delivered|submitted|stated|exported)\b|\bbackdated\b|\bfinal\b|\bimmutable\b|\bnever\b|\bafterwards\b|\bretroactive|\bsecond time\b|\bamend|\brevis|\bupdated?\b|\bchanged\b",
     re.IGNORECASE,
 )
 
@@ -150,13 +159,25 @@ def late_records(requirement: Requirement) -> Iterator[SpecFinding]:
         if wording.loading(source.loading) not in {"append", "incremental"}:
             continue
         about = [*said, source.loading, source.delivered, source.what]
-        if not any(_ON_LATE.search(text.plain) for text in about if _concerns(requirement, text, source)):
+        if not any(_says_what_counts(text, source) for text in about if _concerns(requirement, text, source)):
             yield finding(
                 "late_records", source.loading.line,
                 f"{source.name.bare} grows, and the spec does not say what counts if a record arrives late, or is corrected",
                 f"Can a record of {source.name.bare} arrive after its day was published, or be delivered again with other values? What counts then: the "
                 "newest version, the first one, or both; and do figures that were already published change?",
             )
+
+
+def _says_what_counts(text: Text, source: SourceEntry) -> bool:
+    """Return whether a text about late or corrected records, or a sentence about a source, says what then counts."""
+    if _LATE.search(text.plain):
+        return _ON_LATE.search(text.plain) is not None
+    return any(_NEWEST.search(sentence.plain) and _names(sentence, source) for sentence in text.sentences())
+
+
+def _names(text: Text, source: SourceEntry) -> bool:
+    noun = re.escape(vocabulary.words_of(source.table)).removesuffix("s")
+    return re.search(rf"\b{noun}s?\b", text.lower) is not None
 
 
 def _concerns(requirement: Requirement, text: Text, source: SourceEntry) -> bool:

@@ -46,7 +46,7 @@ _EMPTY = re.compile(
     re.IGNORECASE,
 )
 _EQUALS = re.compile(r"`?(?P<name>[a-z]\w*_\w+|\b[a-z]\w+)`?\s*=\s*(?P<formula>[^.;\n]+)", re.IGNORECASE)
-_STOP = frozenset("the a an all any each every of in on with without that which and or is are was were to by for its their from as at be has have into not".split())
+_STOP = frozenset("the a an all any each every of in on with without that which and or is are was were to by for its their from as at be has have into not status state type flag record row entry value completely always never also only".split())
 
 
 def columns_unknown(requirement: Requirement) -> Iterator[SpecFinding]:

@@ -95,13 +95,10 @@ def access(parts: Sequence[Part], tables: Sequence[str]) -> list[Access]:
         for table in part.tables:
             for row in _rows_of(table, part):
                 found.setdefault(row.table.bare, row)
-        if part.about not in {"access", "published columns", "purpose"}:
-            continue
-        for row in _access_of_prose(part, tables):
-            earlier = found.get(row.table.bare)
-            if earlier is None:
-                found[row.table.bare] = row
-            else:
+    for part in parts:
+        if part.about in {"access", "published columns", "purpose"}:
+            for row in _access_of_prose(part, tables):
+                earlier = found.get(row.table.bare, row)
                 found[row.table.bare] = Access(earlier.table, earlier.grain or row.grain, earlier.readers or row.readers)
     return list(found.values())
 

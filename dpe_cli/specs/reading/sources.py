@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from dpe_cli.specs.reading import titles, wording
-from dpe_cli.specs.reading.markdown import Table
+from dpe_cli.specs.reading.markdown import Item, Paragraph, Table
 from dpe_cli.specs.reading.outline import Part
 from dpe_cli.specs.requirement import Contract, ContractColumn, SourceEntry
 from dpe_cli.specs.text import NOTHING, Text
@@ -32,13 +32,25 @@ def entries(parts: Sequence[Part], listed: Sequence[Text]) -> list[SourceEntry]:
         for table in part.tables:
             for entry in _of_table(table):
                 found.setdefault(entry.name.bare, entry)
-        for text in part.texts:
+        for text in _statements(part):
             for entry in _of_prose(text, [name.bare for name in listed], part.title):
                 earlier = found.get(entry.name.bare)
                 found[entry.name.bare] = entry if earlier is None else _completed(earlier, entry)
     for name in listed:
         found.setdefault(name.bare, SourceEntry(name))
     return list(found.values())
+
+
+def _statements(part: Part) -> Iterator[Text]:
+    """Yield paragraphs and items, these with the items below them."""
+    found: list[Text] = []
+    for element in part.elements:
+        if isinstance(element, Item) and element.depth > 1 and found:
+            gap = "\n" * max(1, element.text.line - found[-1].line_at(len(found[-1].value)))
+            found[-1] = Text(found[-1].value + gap + element.text.value, found[-1].line)
+        elif isinstance(element, Item | Paragraph):
+            found.append(element.text)
+    return iter(found)
 
 
 def _of_table(table: Table) -> Iterator[SourceEntry]:
@@ -70,8 +82,14 @@ def _of_prose(text: Text, listed: Sequence[str], title: Text) -> Iterator[Source
         location=wording.location(without_name),
         format=wording.data_format(without_name),
         delivered=wording.delivered(without_name),
-        loading=text if wording.loading(without_name) else NOTHING,
+        loading=next((line for line in _lines(without_name) if wording.loading(line)), NOTHING),
     )
+
+
+def _lines(text: Text) -> list[Text]:
+    """Return the lines of a text, those that speak of loading first."""
+    lines = [Text(line, text.line + number) for number, line in enumerate(text.value.split("\n"))]
+    return [*(line for line in lines if "load" in line.lower), *(sentence for sentence in text.sentences())]
 
 
 def _completed(entry: SourceEntry, other: SourceEntry) -> SourceEntry:
