@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpe_cli.errors import DpeError
-from dpe_cli.specs import checks, source_data
+from dpe_cli.specs import checks, patterns, source_data
 from dpe_cli.specs.checks import data as data_checks
 from dpe_cli.specs.checks import figures
+from dpe_cli.specs.checks import patterns as pattern_checks
 from dpe_cli.specs.findings import SpecFinding, finding
 from dpe_cli.specs.reading import wording
 from dpe_cli.specs.requirement import Requirement, SourceEntry
@@ -41,8 +41,13 @@ class Verdict:
 
 
 def check(requirement: Requirement, project_dir: Path) -> Verdict:
-    """Hold a spec against itself and against its sources."""
-    found = {finding_: None for finding_ in checks.findings(requirement)}
+    """
+    Hold a spec against itself, the registered patterns, and its sources.
+
+    Raises:
+        ProjectError: the project has a pattern that is not valid.
+    """
+    found = dict.fromkeys([*checks.findings(requirement), *pattern_checks.findings(requirement, patterns.registered(project_dir))])
     inspected: list[Inspected] = []
     compared: list[figures.Counted] = []
     for source in requirement.sources:

@@ -44,6 +44,7 @@ class SourceEntry:
     delivered: Text = NOTHING
     loading: Text = NOTHING
     owner: Text = NOTHING
+    pattern: Text = NOTHING
 
     @property
     def line(self) -> int:

@@ -38,6 +38,13 @@ _PERSON = re.compile(
     re.IGNORECASE,
 )
 
+# By which a limit is recognized.
+COMPARES = re.compile(
+    r"\b(?:at most|at least|more than|less than|under|over|above|below|between|exceeds?|maximum|minimum|within|up to|greater than|longer than|shorter than|higher than|lower than|"
+    r"no more than|not more than|older than|younger than|not exceed|before|after)\b|[<>≤≥]",
+    re.IGNORECASE,
+)
+
 # The units that can be compared, by what they measure.
 UNITS: Mapping[str, Mapping[str, str]] = {
     "time": {

@@ -44,6 +44,8 @@ def compare(requirement: Requirement, source: SourceEntry, data: SourceData) -> 
     """Yield the figures about a source, as far as they say clearly what they count."""
     is_above = False
     for figure in requirement.figures:
+        if not re.search(r"[^\W\d]", figure.what.plain):
+            continue
         what = _DELIVERED_AND_PUBLISHED.sub("delivered", figure.what.plain)
         rest = _about(requirement, source, what)
         if rest is None and is_above and (_OF_THEM.match(what) or not _names_source(requirement, what)):

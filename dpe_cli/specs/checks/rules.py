@@ -23,11 +23,6 @@ _UNTESTABLE = re.compile(
     r"\b(?:is|are) (?:clean|correct|accurate|reliable|consistent|complete|valid|trustworthy|fine|ok|plausible)\s*(?:\.|$|,|;)",
     re.IGNORECASE,
 )
-_COMPARES = re.compile(
-    r"\b(?:at most|at least|more than|less than|under|over|above|below|between|exceeds?|maximum|minimum|within|up to|greater than|longer than|shorter than|higher than|lower than|"
-    r"no more than|not more than|older than|younger than|not exceed|before|after)\b|[<>≤≥]",
-    re.IGNORECASE,
-)
 _NUMBER = re.compile(r"(?<![\w.,-])-?\d+(?:[.,]\d+)*(?![\w.,]*\w)")
 _TWO = re.compile(r"\s(?:/|&|\+|or|and)\s|\w/\w|,\s*\w|\s(?:together with|resp\.?)\s", re.IGNORECASE)
 _GENERIC = frozenset("fct dim stg int mart rpt report table fact dimension the of and by a an per with each".split())
@@ -134,7 +129,7 @@ def threshold_unit(requirement: Requirement) -> Iterator[SpecFinding]:
         (f"transformation {step.number}", sentence, 0) for step in requirement.transformations for sentence in step.text.sentences()
     ]
     for place, sentence, line in sentences:
-        if not _COMPARES.search(sentence.plain):
+        if not vocabulary.COMPARES.search(sentence.plain):
             continue
         for column in names.mentioned(requirement, sentence):
             if (unit := _unit_of(column)) and (why := _other_unit(sentence, column, unit)):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from dpe_cli.specs import names, vocabulary
+from dpe_cli.specs.vocabulary import COMPARES
 from dpe_cli.specs.findings import SpecFinding, finding
 from dpe_cli.specs.requirement import Requirement
 from dpe_cli.specs.text import Text
@@ -39,7 +40,7 @@ _LABEL = re.compile(
 )
 _NOT_LABELS = frozenset(
     "the not that this left kept true false null empty zero only one two per set made taken added counted published delivered loaded rounded converted calculated computed derived excluded included dropped removed ignored from with for "
-    "then also unknown missing given shown more less all any each every stored written".split()
+    "then also its their his her our after before when where late_ unknown missing given shown more less all any each every stored written".split()
 )
 _EMPTY = re.compile(
     r"\b(?:missing|empty|blank|null|no|without(?: an?| any)?)\s+`?(?P<what>\w+)`?[^.;]*?\b(?:(?P<zero>(?:is|are|becomes?|counts? as|set to|treated as|replaced (?:by|with)|taken as)\s+(?:an? )?(?:0|zero)\b)|(?P<kept>(?:stays?|remains?|left|kept)\s+(?:as )?(?:empty|null|blank|missing|unknown)))",
@@ -183,6 +184,8 @@ def _by_formula(one: Text, other: Text) -> str:
 
 def _by_threshold(one: Text, other: Text, labels: set[str]) -> str:
     """Both say from which number on something has the same label, and name different numbers."""
+    if not (COMPARES.search(one.plain) and COMPARES.search(other.plain)):
+        return ""
     for label in sorted(labels):
         if not all(re.search(rf"\b{re.escape(label)}\b", text.lower) for text in (one, other)):
             continue

@@ -28,6 +28,7 @@ SOURCE_TABLE: Mapping[str, str] = {
     "delivered": r"delivered|delivery|frequency|when|schedule|how often|arrives|refresh|due|cadence",
     "loading": r"how (?:it is |is it |to be )?load(?:ed)?|load(?:ed|ing)?(?: mode| strategy| type)?|how it is taken over|mode|disposition",
     "owner": r"owner|data owner|contact|responsible|delivered by|supplier|who answers",
+    "pattern": r"pattern(?: used)?",
     "what": r"what(?: it is| it holds)?|contents?|description|meaning|holds|remarks?|comments?|purpose",
 }
 CONTRACT: Mapping[str, str] = {

@@ -26,8 +26,8 @@ _DELIVERED = re.compile(
 )
 # The first that matches counts: `the newest delivery only` is a replacement although `new` is in it.
 _LOADING: Mapping[Loading, str] = {
-    "incremental": r"\bsince\b|\bincremental|\bdeltas?\b|\bupsert|\bmerged?\b|\bwatermark|\bonly (?:the )?chang|\bchanged (?:rows|records|entries)|\bnewer than\b|\bwhat (?:is|has) (?:new|changed)|\bchanges only\b",
-    "replace": r"\b(?:newest|latest|last|most recent|current) (?:\w+ ){0,2}(?:only|counts|replaces|wins)|\breplac|\boverwrit|\bfull(?:y)?[ -]?(?:re)?(?:load|fresh)|\bfull\b|\bcomplete(?:ly)? (?:each|every|new)|\btruncat|\bsnapshot|\bfrom scratch|\bonly the (?:newest|latest|last)|\b(?:whole|entire) (?:file|table|list|sheet)",
+    "incremental": r"\bsince\b|\bincremental|\bdeltas?\b|\bupsert|\bmerged?\b|\bwatermark|\bonly (?:the )?chang|\bchanged (?:rows|records|entries)|\bnewer than\b|\bwhat (?:is|has) (?:new|changed)|\bchanges only\b|\b(?:higher|greater|later|above) (?:than )?the (?:last|highest|greatest|latest)\b",
+    "replace": r"\b(?:newest|latest|last|most recent|current) (?:\w+ ){0,2}(?:only|counts|replaces|wins)|\breplac|\boverwrit|\bfull(?:y)?[ -]?(?:re)?(?:load|fresh)|\bfull\b|\bcomplete(?:ly)? (?:each|every|new)|\btruncat|\bsnapshot|\bfrom scratch|\btakes? the place of|\bcomplete (?:list|export|file|table)\b|\bwins\b|\bonly the (?:newest|latest|last)|\b(?:whole|entire) (?:file|table|list|sheet)",
     "append": r"\beach (?:\w+ ){1,2}once\b|\bappend|\badd(?:ed|s)?\b|\baccumulat|\ball (?:deliveries|files) (?:are )?(?:kept|stay)|\bonly once\b|\bnew (?:files|records|rows|lines)\b|\bcumulat|\bonce each\b|\beach file\b|\bkept\b",
 }
 _YES = re.compile(r"(?:yes|y|true|x|✓|✔|may|nullable|optional|allowed|possible|sometimes|often|rarely|seldom)\b.*", re.IGNORECASE)
@@ -38,6 +38,11 @@ def location(text: Text) -> Text:
     """Return the location that a text names; empty if it names none."""
     match = LOCATION.search(text.value)
     return NOTHING if match is None else text.part(match.start(), match.end())
+
+
+def is_file(address: str) -> bool:
+    """Return whether a URL is that of a file, not of an API."""
+    return re.search(rf"\.{_SUFFIX}(?:\.\w+)?(?:$|\?)", address, re.IGNORECASE) is not None
 
 
 def data_format(text: Text) -> Text:
