@@ -25,6 +25,7 @@ from dpe_cli.safe_text.visible_text import message, visible_standard_error
 # The module and short help of each command, so that `dpe --help` imports none of them.
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("dpe_cli.cli.commands.init", "Create a project that runs immediately, or add dpe to an existing one."),
+    "spec": ("dpe_cli.cli.commands.spec", "Check specs against their sources, and write new ones."),
     "run": ("dpe_cli.cli.commands.run", "Run the whole pipeline: extract, build, publish, check and document."),
     "extract": ("dpe_cli.cli.commands.extract", "Load sources into staging."),
     "source": ("dpe_cli.cli.commands.source", "Inspect new sources, and write their YAML."),

@@ -96,8 +96,8 @@ def _of_spec(project: Project, spec: Spec) -> Scope:
     tests = [test for test in rule_tests(project.manifest) if test.rule_id in spec.rules or test.rule_id.startswith(f"{spec.ticket}-")]
     if not tests:
         raise UsageError(f"{spec.path.name}: none of its rules has a test, so there is nothing to check; give tests its rules' ids")
-    sources = [source for source in project.sources.values() if source.name in spec.front_matter.sources]
-    return Scope([spec], tests, sources, reconcile_config.ancestry(project.manifest, spec.front_matter.models))
+    sources = [source for source in project.sources.values() if source.name in spec.sources]
+    return Scope([spec], tests, sources, reconcile_config.ancestry(project.manifest, spec.models))
 
 
 def check(project: Project, server: Server, scope: Scope, build: BuildResult, cells: Sequence[Cell], progress: Progress) -> Validation:

@@ -82,7 +82,7 @@ def missing_from_project(specs: Sequence[Spec], sources: Collection[str], models
     """Return the faults of specs whose sources or models the project does not have; `sources` and `models` are its names."""
     faults = []
     for spec in specs:
-        name, wanted = spec.path.name, spec.front_matter
+        name, wanted = spec.path.name, spec
         faults += [f"{name}: source {source} is not in the project; declare it" for source in wanted.sources if source not in sources]
         faults += [f"{name}: model {model} is not in the project; write it" for model in wanted.models if model not in models]
     return faults

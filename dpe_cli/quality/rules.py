@@ -14,7 +14,7 @@ from typing import Any
 
 from dpe_cli.errors import UnknownNameError
 from dpe_cli.quality import coverage
-from dpe_cli.specs.rules_table import RuleRow
+from dpe_cli.specs.requirement import RuleRow
 from dpe_cli.specs.spec import Spec
 from dpe_cli.words import did_you_mean
 

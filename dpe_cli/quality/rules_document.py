@@ -18,7 +18,7 @@ def document(rules: Sequence[Rule], specs: Sequence[Spec]) -> str:
         "# Data quality rules\n",
         "Written by `dpe rules --write` from the specs and the tests. `dpe rules` shows whether the rules hold.\n",
     ]
-    titles = {spec.ticket: f"[{spec.ticket}](specs/{spec.path.name}): {spec.front_matter.title}" for spec in specs}
+    titles = {spec.ticket: f"[{spec.ticket}](specs/{spec.path.name}): {spec.title}" for spec in specs}
     for pipeline in [*titles, NO_SPEC]:
         of_pipeline = [rule for rule in rules if rule.pipeline == pipeline]
         if not of_pipeline:

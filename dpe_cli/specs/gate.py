@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from dpe_cli.specs.checks import patterns as pattern_checks
 from dpe_cli.specs.findings import SpecFinding, finding
 from dpe_cli.specs.reading import wording
 from dpe_cli.specs.requirement import Requirement, SourceEntry
+from dpe_cli.specs.source_data import SourceData
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,15 @@ class Verdict:
         return not self.findings
 
 
-def check(requirement: Requirement, project_dir: Path) -> Verdict:
+# Opens the records of a source that the project declares.
+Reading = Callable[[], AbstractContextManager[SourceData]]
+
+
+def check(requirement: Requirement, project_dir: Path, declared: Mapping[str, Reading]) -> Verdict:
     """
     Hold a spec against itself, the registered patterns, and its sources.
+
+    `declared` says how to read the sources that the project declares, by name; others are read where the spec says that they are.
 
     Raises:
         ProjectError: the project has a pattern that is not valid.
@@ -51,10 +60,11 @@ def check(requirement: Requirement, project_dir: Path) -> Verdict:
     inspected: list[Inspected] = []
     compared: list[figures.Counted] = []
     for source in requirement.sources:
-        if not wording.location(source.location):
-            continue
         try:
-            with source_data.read(source, project_dir) as data:
+            reading = declared.get(source.name.bare)
+            if reading is None and not wording.location(source.location):
+                continue
+            with reading() if reading is not None else source_data.read(source, project_dir) as data:
                 found |= dict.fromkeys(data_checks.findings(requirement, source, data))
                 counted = [] if data.is_cut else list(figures.compare(requirement, source, data))
                 found |= dict.fromkeys(figures.findings(source, counted))

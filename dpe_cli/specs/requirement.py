@@ -13,6 +13,8 @@ from dpe_cli.specs.text import NOTHING, Text
 
 Loading = Literal["append", "replace", "incremental"]
 
+# Begins a question that `dpe spec new` leaves for a person; the gate refuses a spec in which one is left.
+ASK = "TBD:"
 # Words of a cell that say that there is nothing.
 NONE = re.compile(r"(?:none|nothing|no|n/?a|-+|–|—)?[.!]?", re.IGNORECASE)
 

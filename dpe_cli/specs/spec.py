@@ -1,50 +1,62 @@
-"""Specs: written requirements, Markdown with a YAML front matter and a table of rules."""
+"""Specs as the pipeline needs them: the ticket, what it loads and publishes, and its rules."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from dpe_cli.errors import SpecError, UnknownNameError
-from dpe_cli.specs import rules_table
-from dpe_cli.specs.rules_table import RuleRow
+from dpe_cli.specs.reading.read import read as read_requirement
+from dpe_cli.specs.requirement import Requirement, RuleRow
 from dpe_cli.words import did_you_mean
-
-_FENCE = "---"
-
-
-class FrontMatter(BaseModel):
-    """The fields at the top of every spec; others are allowed."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    ticket: str
-    title: str
-    owner: str
-    sources: list[str]
-    models: list[str]
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A spec, with the rows of its tables of rules."""
+    """A spec that says what belongs to its pipeline; `requirement` is all that it says."""
 
-    path: Path
-    front_matter: FrontMatter
-    rows: tuple[RuleRow, ...]
+    requirement: Requirement
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.requirement.path
+
+    @property
+    def ticket(self) -> str:
+        """The ticket, which names the pipeline."""
+        return self.requirement.ticket
+
+    @property
+    def title(self) -> str:
+        """What it is about."""
+        return self.requirement.text_of("title").bare
+
+    @property
+    def owner(self) -> str:
+        """Who is responsible for it."""
+        return self.requirement.text_of("owner").bare
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The dbt sources that its records come from."""
+        return self.requirement.source_names
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """The models that it publishes."""
+        return tuple(self.requirement.tables)
+
+    @property
+    def rows(self) -> tuple[RuleRow, ...]:
+        """Its rules."""
+        return self.requirement.rules
 
     @property
     def rules(self) -> tuple[str, ...]:
         """The ids of its rules."""
         return tuple(row.rule_id for row in self.rows)
-
-    @property
-    def ticket(self) -> str:
-        """The ticket, which names the pipeline."""
-        return self.front_matter.ticket
 
 
 def read_all(directory: Path) -> list[Spec]:
@@ -79,6 +91,29 @@ def read_valid(directory: Path) -> tuple[list[Spec], list[SpecError]]:
     return list(specs.values()), faults
 
 
+def path_of(directory: Path, wanted: str) -> Path:
+    """
+    Return the file of a spec, by its ticket or its path; the spec may be unclear.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    path = Path(wanted)
+    if path.suffix == ".md":
+        return path
+    tickets = {}
+    for path in sorted(directory.glob("*-spec.md")):
+        try:
+            tickets[read_requirement(path).ticket] = path
+        except SpecError:
+            # Its name begins with its ticket.
+            tickets.setdefault("-".join(path.name.split("-")[:2]), path)
+    if wanted in tickets:
+        return tickets[wanted]
+    listed = ", ".join(tickets) or "none"
+    raise UnknownNameError(f"{wanted}: no such spec; {did_you_mean(wanted, tickets, f'there are {listed} in {directory.name}/')}")
+
+
 def find(directory: Path, wanted: str) -> Spec:
     """
     Return the spec of a ticket, or at a path.
@@ -101,47 +136,19 @@ def find(directory: Path, wanted: str) -> Spec:
 
 def read(path: Path) -> Spec:
     """
-    Read a spec.
+    Read a spec that says what its pipeline loads and publishes, and who owns it.
 
     Raises:
         SpecError: with file, line and column, and what is wrong there.
     """
-    try:
-        # With or without a byte order mark.
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read ({error}); give the path of a spec in UTF-8, or its ticket") from error
-    lines = text.splitlines()
-    if not lines or lines[0].rstrip() != _FENCE:
-        raise SpecError(f"{path}, line 1: the front matter is missing; start the file with a line `---`, its fields, and another `---`")
-    end = next((number for number, line in enumerate(lines[1:], 1) if line.rstrip() == _FENCE), None)
-    if end is None:
-        raise SpecError(f"{path}, line 1: the front matter has no end; close it with a line `---`")
-    front_matter = _front_matter(path, "\n".join(lines[1:end]))
-    return Spec(path, front_matter, rules_table.rows_of(path, lines, start=end, ticket=front_matter.ticket))
-
-
-def _front_matter(path: Path, text: str) -> FrontMatter:
-    try:
-        fields = yaml.load(text, Loader=yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        # The front matter starts on line 2 of the file; marks count from 0.
-        where = f", line {mark.line + 2}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise SpecError(f"{path}{where}: the front matter is not valid YAML ({problem}); correct it") from error
-    if not isinstance(fields, dict):
-        raise SpecError(f"{path}, line 2: the front matter holds no fields; write them as `name: value`")
-    try:
-        return FrontMatter.model_validate(fields)
-    except ValidationError as error:
-        faults = [(str(fault["loc"][0]), fault["msg"].lower()) for fault in error.errors()]
-        named = "; ".join(f"{field}{_line_of(text, field)}: {message}" for field, message in faults)
-        raise SpecError(f"{path}: front matter: {named}; correct these fields") from error
-
-
-def _line_of(text: str, field: str) -> str:
-    for number, line in enumerate(text.splitlines(), 2):
-        if line.startswith(f"{field}:"):
-            return f" (line {number})"
-    return ""
+    spec = Spec(read_requirement(path))
+    wanted = {
+        "owner": (spec.owner, "owner: sales-operations"),
+        "sources": (spec.sources, "sources: [shop.orders]"),
+        "models": (spec.models, "models: [fct_orders]"),
+    }
+    missing = [name for name, (found, _) in wanted.items() if not found]
+    if missing:
+        example = "; ".join(f"`{wanted[name][1]}`" for name in missing)
+        raise SpecError(f"{path}: the spec does not say its {', '.join(missing)}; add to its front matter, as in {example}")
+    return spec

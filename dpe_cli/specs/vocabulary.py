@@ -28,7 +28,7 @@ _MOMENT_TYPE = re.compile(r"timestamp|date ?time|\btime\b", re.IGNORECASE)
 _WITH_ZONE = re.compile(r"timestamptz|with time zone|with (?:utc )?offset|with zone", re.IGNORECASE)
 ZONE = re.compile(
     r"\b(?:UTC|GMT|Zulu|C?E[SD]?T|CES?T|[PMCE][SD]T|BST)\b|\bZ\b|\b(?:Europe|America|Asia|Africa|Australia|Pacific|Atlantic|Indian)/\w+|[+-]\d\d:\d\d\b|"
-    r"\btime ?zones?\b|\boffset\b|\blocal times?\b|\blocal\b|\btime (?:in|of|at) [A-Z]\w+|\b[A-Z]\w+(?: [A-Z]\w+)? (?:local |summer |winter |standard )?time\b|\bclock (?:in|of|at)\b|\bepoch\b",
+    r"\btime ?zones?\b|\boffset\b|\blocal times?\b|\blocal\b|\btime (?:in|of|at) [A-Z]\w+|\b[A-Z]\w+(?: [A-Z]\w+)? (?:local|summer|winter|standard) time\b|(?:\b(?:in|at|is)|\d) [A-Z]\w+(?: [A-Z]\w+)? time\b|\bclock (?:in|of|at)\b|\bepoch\b",
 )
 _PERSON = re.compile(
     r"\b(?:first ?name|last ?name|sur ?name|given ?name|family ?name|full ?name|maiden name|e ?mail|mail address|phone|telephone|mobile|cell ?phone|birth|birthday|dob|"

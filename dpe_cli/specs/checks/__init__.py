@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 
 from dpe_cli.specs.checks import access, form, published, rules, sources, transformations
 from dpe_cli.specs.findings import SpecFinding
-from dpe_cli.specs.requirement import Requirement
+from dpe_cli.specs.requirement import ASK, Requirement
 
 _CHECKS: tuple[Callable[[Requirement], Iterator[SpecFinding]], ...] = (
     *form.CHECKS,
@@ -21,4 +21,7 @@ _CHECKS: tuple[Callable[[Requirement], Iterator[SpecFinding]], ...] = (
 def findings(requirement: Requirement) -> list[SpecFinding]:
     """Return what is unclear, in the order of its lines."""
     found = {finding: None for check in _CHECKS for finding in check(requirement)}
-    return sorted(found, key=lambda finding: (finding.line, finding.kind.id))
+    asked = {finding.line for finding in found if finding.kind.name == "question_open"}
+    # What a new spec leaves to fill in is asked for once.
+    once = [finding for finding in found if finding.kind.name == "question_open" or ASK not in finding.what or finding.line not in asked]
+    return sorted(once, key=lambda finding: (finding.line, finding.kind.id))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from dpe_cli.specs.findings import SpecFinding, finding
-from dpe_cli.specs.requirement import NONE, Requirement
+from dpe_cli.specs.requirement import ASK, NONE, Requirement
 from dpe_cli.specs.text import Text
 
 # Who decides, or when, is written in a cell or a field, and this says that it is not known yet.
@@ -86,9 +86,8 @@ def questions_open(requirement: Requirement) -> Iterator[SpecFinding]:
             yield finding("question_open", question.text.line, f"an open question: {question.text.plain}", _asked(question.text))
     for name, found in requirement.fields.items():
         if name not in {"status", "approved_by"} and found.value and is_open(found.value):
-            yield finding(
-                "question_open", found.line, f"{name} is still open: {found.value.bare!r}", f"What is the {name.replace('_', ' ')} of this spec?"
-            )
+            asked = found.value.bare.removeprefix(ASK).strip() if found.value.bare.startswith(ASK) else f"what is the {name.replace('_', ' ')} of this spec?"
+            yield finding("question_open", found.line, f"{name} is still open: {found.value.bare}", f"{asked[:1].upper()}{asked[1:]}")
 
 
 def _asked(text: Text) -> str:
@@ -106,6 +105,10 @@ def vague_words(requirement: Requirement) -> Iterator[SpecFinding]:
     purposes = list(requirement.prose("purpose"))
     for text in _texts(requirement):
         for sentence in text.sentences():
+            if sentence.plain.startswith(ASK):
+                asked = sentence.plain.removeprefix(ASK).strip()
+                yield finding("question_open", sentence.line, f"not filled in yet: {asked}", f"{_place(requirement, sentence)}{asked[:1].upper()}{asked[1:]}")
+                continue
             without_code = _CODE.sub(lambda match: " " * len(match[0]), sentence.value)
             if match := _VAGUE.search(without_code):
                 word = sentence.value[match.start() : match.end()]
@@ -119,21 +122,30 @@ def vague_words(requirement: Requirement) -> Iterator[SpecFinding]:
                 )
 
 
+def _place(requirement: Requirement, text: Text) -> str:
+    """Return the column or the source that a question in a table is about, before the question."""
+    for contract in requirement.contracts:
+        for column in contract.columns:
+            if column.name.line == text.line:
+                return f"{contract.source}, column {column.name.bare}: "
+    return next((f"{source.name.bare}: " for source in requirement.sources if source.line == text.line), "")
+
+
 def _texts(requirement: Requirement) -> Iterator[Text]:
     """Yield all text, in which each thing is said once: cells of tables as far as they are understood, and prose."""
     for section in requirement.sections:
         if section.about != "questions" and section.title.bare:
             yield from section.text
     for source in requirement.sources:
-        yield from (text for text in (source.what, source.format, source.delivered) if text and not _is_in_prose(requirement, text))
+        yield from (text for text in (source.what, source.format, source.delivered, source.loading) if text and not _is_in_prose(requirement, text))
     for contract in requirement.contracts:
         yield from (column.meaning for column in contract.columns if not _is_in_prose(requirement, column.meaning))
     for column in requirement.published:
-        yield from (text for text in (column.meaning,) if text and not _is_in_prose(requirement, text))
+        yield from (text for text in (column.column, column.meaning) if text and not _is_in_prose(requirement, text))
     for rule in requirement.rules:
-        yield from (text for text in (rule.rule, rule.because) if text and not _is_in_prose(requirement, text))
+        yield from (text for text in (rule.rule, *(text for text in (rule.owner,) if text.plain.startswith(ASK)), rule.because) if text and not _is_in_prose(requirement, text))
     for access in requirement.access:
-        yield from (text for text in (access.grain,) if text and not _is_in_prose(requirement, text))
+        yield from (text for text in (access.grain, *(text for text in (access.readers,) if text.plain.startswith(ASK))) if text and not _is_in_prose(requirement, text))
     for figure in requirement.figures:
         if not _is_in_prose(requirement, figure.what):
             yield figure.what

@@ -9,7 +9,7 @@ from dpe_cli.specs import names, vocabulary
 from dpe_cli.specs.checks.form import is_open
 from dpe_cli.specs.findings import SpecFinding, finding
 from dpe_cli.specs.reading.rules import DIMENSIONS
-from dpe_cli.specs.requirement import NONE, ContractColumn, Requirement, RuleRow
+from dpe_cli.specs.requirement import ASK, NONE, ContractColumn, Requirement, RuleRow
 from dpe_cli.specs.text import Text
 from dpe_cli.words import did_you_mean
 
@@ -43,8 +43,9 @@ def _is_about(requirement: Requirement, rule: RuleRow, table: str) -> bool:
     if rule.table:
         return table in [name.bare for name in rule.table.names()] or rule.table.bare == table
     text = rule.rule.lower
-    if re.search(rf"(?<!\w){re.escape(table.casefold())}(?!\w)", text):
-        return True
+    named = [name for name in requirement.tables if re.search(rf"(?<!\w){re.escape(name.casefold())}(?!\w)", text)]
+    if named:
+        return table in named
     nouns = {_stem(word) for word in vocabulary.words_of(table).split()} - {_stem(word) for word in _GENERIC}
     grain = next((access.grain for access in requirement.access if access.table.bare == table), None)
     if grain is not None:
@@ -75,12 +76,12 @@ def parts_missing(requirement: Requirement) -> Iterator[SpecFinding]:
                 "severity_missing", rule.line, f"rule {rule.rule_id} does not say what happens if it is broken{said}",
                 f"If rule {rule.rule_id} is broken ({rule.rule.plain}): does that stop the publication (error), or is it only reported (warn)?",
             )
-        if not rule.owner or NONE.fullmatch(rule.owner.bare) or is_open(rule.owner):
+        if not rule.owner or NONE.fullmatch(rule.owner.bare) or is_open(rule.owner) and not rule.owner.plain.startswith(ASK):
             yield finding(
                 "owner_missing", rule.line, f"rule {rule.rule_id} has no owner",
                 f"Who owns rule {rule.rule_id}, that is, decides what to do when it is broken ({rule.rule.plain})?",
             )
-        if not rule.because or NONE.fullmatch(rule.because.bare) or is_open(rule.because):
+        if not rule.because or NONE.fullmatch(rule.because.bare) or is_open(rule.because) and not rule.because.plain.startswith(ASK):
             yield finding(
                 "reason_missing", rule.line, f"rule {rule.rule_id} does not say why it exists",
                 f"Why must this hold: {rule.rule.plain} What goes wrong for the readers if it does not?",

@@ -9,7 +9,7 @@ from dpe_cli.specs import vocabulary
 from dpe_cli.specs.checks.form import is_open
 from dpe_cli.specs.findings import SpecFinding, finding
 from dpe_cli.specs.reading import wording
-from dpe_cli.specs.requirement import Contract, Requirement, SourceEntry
+from dpe_cli.specs.requirement import ASK, Contract, Requirement, SourceEntry
 from dpe_cli.specs.text import Text
 
 # What counts then; that records come late, or are corrected, is not enough.
@@ -215,7 +215,7 @@ def owners_open(requirement: Requirement) -> Iterator[SpecFinding]:
     """Find sources whose owner or location is still open."""
     for source in requirement.sources:
         for text in (source.owner, source.loading, source.delivered):
-            if text and is_open(text):
+            if text and is_open(text) and not text.plain.startswith(ASK):
                 yield finding(
                     "question_open", text.line, f"something about {source.name.bare} is still open: {text.plain!r}",
                     f"What is meant by {text.plain!r} in the row of {source.name.bare}? Please fill it in.",

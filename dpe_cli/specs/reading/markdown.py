@@ -15,6 +15,8 @@ from dpe_cli.specs.text import Text
 _TITLE = re.compile(r"\*\*([^*]+?):?\*\*:?")
 _BELOW_ALL = 7
 _RULER = re.compile(r"[\s|:-]+")
+# As word processors write them.
+_BULLET = re.compile(r"^(\s*)[•●▪◦‣]\s+")
 _PREFIX = re.compile(r"^[\s>]*")
 
 
@@ -69,7 +71,8 @@ Element = Heading | Paragraph | Item | Table
 
 def elements(text: str) -> list[Element]:
     """Return the elements of a text in their order. Code blocks are left out: they are examples."""
-    lines = text.split("\n")
+    lines = [_BULLET.sub(r"\1- ", line) for line in text.split("\n")]
+    text = "\n".join(lines)
     return list(_elements(MarkdownIt("commonmark").enable("table").parse(text), lines))
 
 

@@ -11,7 +11,7 @@ from dpe_cli.specs.text import NOTHING, Text
 _SUFFIX = r"(?:csv|tsv|txt|psv|dat|jsonl|ndjson|json|xlsx|xlsm|xls|parquet|db|sqlite3?|xml|zip|gz|zst|bz2|xz)"
 # A URL, or a path with a slash or the suffix of a data file; `*` and `?` are those of a pattern of names.
 LOCATION = re.compile(
-    rf"[a-z][a-z0-9+.-]*://[^\s`,;)|]+|singer:[\w-]+|(?:[\w.*?{{}}\[\]-]+/)+[\w.*?{{}}-]*[\w*}}]|[\w*?-]+(?:\.[\w*?-]+)*\.{_SUFFIX}\b(?:\.\w+)?", re.IGNORECASE
+    rf"\$\{{\w+\}}[^\s`,;)|]*|[a-z][a-z0-9+.-]*://[^\s`,;)|]+|singer:[\w-]+|(?:[\w.*?{{}}\[\]-]+/)+[\w.*?{{}}-]*[\w*}}]|[\w*?-]+(?:\.[\w*?-]+)*\.{_SUFFIX}\b(?:\.\w+)?", re.IGNORECASE
 )
 SOURCE_NAME = re.compile(rf"\b[a-z_]\w*\.(?!{_SUFFIX}\b)[a-z_]\w*\b", re.IGNORECASE)
 _FORMAT = re.compile(
@@ -35,9 +35,16 @@ _NO = re.compile(r"(?:no|n|false|never|not null|required|mandatory|not allowed|a
 
 
 def location(text: Text) -> Text:
-    """Return the location that a text names; empty if it names none."""
-    match = LOCATION.search(text.value)
-    return NOTHING if match is None else text.part(match.start(), match.end())
+    """Return the location that a text names; empty if it names none. A URL or the name of a data file is one before a mere path."""
+    found = [match for match in LOCATION.finditer(text.value) if _is_location(text, match)]
+    return text.part(found[0].start(), found[0].end()) if found else NOTHING
+
+
+def _is_location(text: Text, match: re.Match[str]) -> bool:
+    """Return whether it is a URL or the name of a data file, or stands alone or in backticks: `Feb/Mar` in a sentence is not a path."""
+    if "://" in match[0] or match[0].startswith(("singer:", "${")) or is_file(match[0]):
+        return True
+    return len(match[0]) * 2 > len(text.bare) or text.value[: match.start()].endswith("`")
 
 
 def is_file(address: str) -> bool:

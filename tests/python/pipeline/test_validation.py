@@ -20,7 +20,7 @@ from dpe_cli.project.project import Project
 from dpe_cli.quality import dimensions
 from dpe_cli.quality.coverage import RuleTest, rule_tests
 from dpe_cli.quality.reconciliation import Balance, Reconciliation
-from dpe_cli.specs.rules_table import RuleRow
+from dpe_cli.specs.requirement import RuleRow
 from dpe_cli.specs.spec import FrontMatter, Spec
 
 SCHEMAS = ("dpe", "raw", "core", "finance", "quality")
