@@ -73,7 +73,12 @@ def write_specs(path: Path, kinds: Sequence[Kind], verdicts: Sequence[Verdict], 
             "level": "error",
             "message": {"text": on_one_line(f"{finding.what}. For the {finding.answers}: {finding.question}")},
             "locations": [
-                {"physicalLocation": {"artifactLocation": {"uri": _uri(verdict.requirement.path, directory)}, "region": {"startLine": finding.line}}}
+                {
+                    "physicalLocation": {
+                        "artifactLocation": {"uri": _uri(verdict.requirement.path, directory)},
+                        "region": {"startLine": finding.line},
+                    }
+                }
             ],
         }
         for verdict in verdicts

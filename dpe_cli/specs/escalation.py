@@ -66,7 +66,8 @@ def document(verdicts: Sequence[Verdict], *, directory: Path) -> str:
 def inspected(verdict: Verdict) -> list[str]:
     """Return the sources and figures that a spec was held against, one per line."""
     lines = [
-        f"{source.source}: {source.records:,} records{' read, and there may be more' if source.is_cut else ''}" for source in verdict.inspected
+        f"{source.source}: {source.records:,} records{' read, and there may be more' if source.is_cut else ''}"
+        for source in verdict.inspected
     ]
     if verdict.compared:
         lines.append(f"figures compared with the sources: {verdict.compared}")

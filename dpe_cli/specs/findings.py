@@ -14,7 +14,9 @@ from importlib import resources
 from typing import Literal
 
 Answers = Literal["analyst", "architect", "data owner"]
-_HEAD = re.compile(r"# (?P<title>.+)\n\nAnswered by: the (?P<answers>analyst|architect|data owner)\n\n(?P<why>.+?)\n\n(?P<rest>## Example\n.+)", re.DOTALL)
+_HEAD = re.compile(
+    r"# (?P<title>.+)\n\nAnswered by: the (?P<answers>analyst|architect|data owner)\n\n(?P<why>.+?)\n\n(?P<rest>## Example\n.+)", re.DOTALL
+)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,9 @@ def check(requirement: Requirement, project_dir: Path, declared: Mapping[str, Re
 
 def _not_readable(source: SourceEntry, error: DpeError) -> SpecFinding:
     return finding(
-        "source_not_readable", source.location.line or source.line, f"{source.name.bare} cannot be read: {error}",
+        "source_not_readable",
+        source.location.line or source.line,
+        f"{source.name.bare} cannot be read: {error}",
         f"{source.name.bare} should be at {wording.location(source.location).bare}, and cannot be read there ({str(error).partition(';')[0]}). Is it delivered, is the "
         "place right, and may the pipeline read it?",
     )

@@ -15,7 +15,9 @@ _TICKED = re.compile(r"`(?P<name>[A-Za-z]\w*)`")
 _DOTTED = re.compile(r"(?<![\w/])`?(?P<table>[a-z_]\w*(?:\.[a-z_]\w*)?)\.(?P<name>[a-z_]\w*)`?(?![\w/(])")
 _OF_COLUMN_BEFORE = re.compile(r"(?:\b(?:columns?|fields?|from|by|per|sum of|values? of|value in|the)|^)\W*$", re.IGNORECASE)
 _OF_COLUMN_AFTER = re.compile(r"^`?\s+(?:columns?|fields?|is|are|has|must|may|contains?|and|or|of)\b", re.IGNORECASE)
-_OF_VALUE = re.compile(r"(?:=|\b(?:is|are|be|equals?|values?|not|or|as|code|status|with|type|state|marked|called|named|to))\W*$", re.IGNORECASE)
+_OF_VALUE = re.compile(
+    r"(?:=|\b(?:is|are|be|equals?|values?|not|or|as|code|status|with|type|state|marked|called|named|to))\W*$", re.IGNORECASE
+)
 _MADE = re.compile(
     r"(?:\b(?:called|named|as|into|new column|column|flag(?:ged)? (?:as)?|in a column)\s+`?(?P<after>\w+)`?)|"
     r"`?(?P<before>\w+)`?\s*(?:=|:=|\bis (?:true|false|calculated|computed|derived|built|set|made|the (?:sum|number|count|difference|total|share|ratio|mean|average|product|result|length|time between))\b|\bsays whether\b|\bis then\b)",

@@ -29,7 +29,9 @@ _FORMATS: Mapping[str, str] = {
     "sql": r"\bsqlite\b|\bpostgres(?:ql)?\b|\bmysql\b|\bmariadb\b|\bdatabase\b",
     "rest": r"\brest\b|\bapi\b",
 }
-_SHEET = re.compile(r"\[(?P<bracket>[^\]]+)\]|\b(?:sheet|tab|worksheet)\b:?\s+[`\"'“„]?(?P<named>[\w .-]+?)[`\"'”]?\s*(?:$|[,;)])", re.IGNORECASE)
+_SHEET = re.compile(
+    r"\[(?P<bracket>[^\]]+)\]|\b(?:sheet|tab|worksheet)\b:?\s+[`\"'“„]?(?P<named>[\w .-]+?)[`\"'”]?\s*(?:$|[,;)])", re.IGNORECASE
+)
 _TABLE = re.compile(r"\btable\b:?\s+`?(?P<table>\w+(?:\.\w+)?)`?", re.IGNORECASE)
 # The values of a column that are not there, however a delivery writes them.
 _BLANK = "({place} is null or trim({place}) = '')"
@@ -112,7 +114,9 @@ class SourceData:
     def distinct(self, column: str) -> int:
         """Return the number of different values of a column."""
         place = self.places[column]
-        (count,) = self.connection.execute(f"select count(distinct trim({place})) from sampled where not {_BLANK.format(place=place)}").fetchone()  # noqa: S608
+        (count,) = self.connection.execute(
+            f"select count(distinct trim({place})) from sampled where not {_BLANK.format(place=place)}"
+        ).fetchone()  # noqa: S608
         return int(count)
 
     def sum(self, column: str, condition: str, *arguments: str) -> Decimal | None:
@@ -124,11 +128,7 @@ class SourceData:
 
     def column_with(self, values: Sequence[str]) -> str | None:
         """Return the only column that has all these values; None if there are several, or none."""
-        found = [
-            name
-            for name, place in self.places.items()
-            if all(self.count(f"trim({place}) = ?", value) for value in values)
-        ]
+        found = [name for name, place in self.places.items() if all(self.count(f"trim({place}) = ?", value) for value in values)]
         return found[0] if len(found) == 1 else None
 
     def _first(self, condition: str, shown: str) -> Occurrence | None:
@@ -153,7 +153,10 @@ def read(source: SourceEntry, project_dir: Path) -> Iterator[SourceData]:
     """
     location = wording.location(source.location).bare
     about = Text(" ".join((source.location.value, source.format.value)), source.line)
-    sheet, table = _SHEET.search(about.bare.replace(location, " ")), _TABLE.search(f"{about.bare.replace(location, ' ')} {source.what.bare}")
+    sheet, table = (
+        _SHEET.search(about.bare.replace(location, " ")),
+        _TABLE.search(f"{about.bare.replace(location, ' ')} {source.what.bare}"),
+    )
     file_format = _format(source, location)
     request = Request(
         location=location,
@@ -164,9 +167,7 @@ def read(source: SourceEntry, project_dir: Path) -> Iterator[SourceData]:
         allow_private_addresses=True,
     )
     with infer_request.examined(request, project_dir) as examined:
-        places = {
-            draft.name: place for draft in examined.survey.drafts if (place := examined.place(draft.name)) is not None
-        }
+        places = {draft.name: place for draft in examined.survey.drafts if (place := examined.place(draft.name)) is not None}
         is_cut = any(input_.is_cut for input_ in examined.sample.inputs)
         yield SourceData(examined.sample.connection, places, examined.sample.records, is_cut, examined.survey.midnights_are_dates)
 

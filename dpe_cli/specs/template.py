@@ -66,7 +66,9 @@ def _sources(sources: Sequence[InferredTable]) -> list[str]:
         return [*lines, f"| order_id | integer | no | {ASK} what does it mean? |", ""]
     for table in sources:
         location = str(table.external["location"])
-        lines.append(f"| {table.name} | {_cell(table.description) or f'{ASK} what are its records?'} | {_cell(location)} | {table.external['file_format']} | {ask} |")
+        lines.append(
+            f"| {table.name} | {_cell(table.description) or f'{ASK} what are its records?'} | {_cell(location)} | {table.external['file_format']} | {ask} |"
+        )
     lines += ["", f"{ASK} what counts if a record arrives late, or is delivered again with other values?", ""]
     for table in sources:
         keys = [column.name for column in table.columns if "unique" in column.tests]
@@ -74,13 +76,17 @@ def _sources(sources: Sequence[InferredTable]) -> list[str]:
         lines += ["| column | type | may be empty | meaning |", "|---|---|---|---|"]
         for column in table.columns:
             empty = "no" if "not_null" in column.tests else "yes"
-            lines.append(f"| {_cell(column.name)} | {column.data_type} | {empty} | {_cell(column.description) or f'{ASK} what does it mean?'} |")
+            lines.append(
+                f"| {_cell(column.name)} | {column.data_type} | {empty} | {_cell(column.description) or f'{ASK} what does it mean?'} |"
+            )
         lines.append("")
     return lines
 
 
 def _rest(ticket: str, sources: Sequence[InferredTable]) -> list[str]:
-    figures = [f"| {table.table.replace('_', ' ')}, delivered | {table.records:,} | |" for table in sources] or [f"| orders, delivered | {ASK} how many? | |"]
+    figures = [f"| {table.table.replace('_', ' ')}, delivered | {table.records:,} | |" for table in sources] or [
+        f"| orders, delivered | {ASK} how many? | |"
+    ]
     names = [table.name for table in sources] or ["shop.orders"]
     return [
         "## Transformations",

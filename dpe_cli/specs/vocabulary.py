@@ -17,7 +17,10 @@ _AMOUNT = re.compile(
     re.IGNORECASE,
 )
 # Counts, shares and days are not amounts of money, whatever else their names say.
-_NOT_MONEY = re.compile(r"\b(?:count|number|quantity|date|day|days|time|at|id|code|status|method|type|rate|percent|percentage|share|kwh|kg|is|has|flag|name|ratio|no|nr|key|ref|reference|account|period|month|year|category|class|group|due|reason|plan)\b", re.IGNORECASE)
+_NOT_MONEY = re.compile(
+    r"\b(?:count|number|quantity|date|day|days|time|at|id|code|status|method|type|rate|percent|percentage|share|kwh|kg|is|has|flag|name|ratio|no|nr|key|ref|reference|account|period|month|year|category|class|group|due|reason|plan)\b",
+    re.IGNORECASE,
+)
 CURRENCY = re.compile(
     r"\b(?:EUR|USD|GBP|CHF|JPY|CAD|AUD|SEK|NOK|DKK|PLN|CZK|HUF|INR|CNY|BRL|MXN|NZD|SGD|ZAR|TRY)\b|[€$£¥]|\b(?:euros?|euro cents?|(?:us |american )?dollars?|pounds? sterling|pounds?|"
     r"swiss francs?|francs?|yen|kron(?:a|or|er?)|zloty|cents?|pence)\b",
@@ -48,23 +51,52 @@ COMPARES = re.compile(
 # The units that can be compared, by what they measure.
 UNITS: Mapping[str, Mapping[str, str]] = {
     "time": {
-        "seconds": r"s|secs?|seconds?", "minutes": r"mins?|minutes?", "hours": r"h|hrs?|hours?", "days": r"days?|d", "weeks": r"weeks?",
-        "months": r"months?", "years": r"years?", "milliseconds": r"ms|milliseconds?",
+        "seconds": r"s|secs?|seconds?",
+        "minutes": r"mins?|minutes?",
+        "hours": r"h|hrs?|hours?",
+        "days": r"days?|d",
+        "weeks": r"weeks?",
+        "months": r"months?",
+        "years": r"years?",
+        "milliseconds": r"ms|milliseconds?",
     },
-    "length": {"kilometres": r"km|kilomet(?:re|er)s?", "metres": r"m|met(?:re|er)s?", "miles": r"mi|miles?", "feet": r"ft|feet|foot", "centimetres": r"cm|centimet(?:re|er)s?", "millimetres": r"mm|millimet(?:re|er)s?"},
+    "length": {
+        "kilometres": r"km|kilomet(?:re|er)s?",
+        "metres": r"m|met(?:re|er)s?",
+        "miles": r"mi|miles?",
+        "feet": r"ft|feet|foot",
+        "centimetres": r"cm|centimet(?:re|er)s?",
+        "millimetres": r"mm|millimet(?:re|er)s?",
+    },
     "weight": {"kilograms": r"kg|kilos?|kilograms?", "grams": r"g|grams?", "tonnes": r"t|tons?|tonnes?", "pounds": r"lbs?"},
     "energy": {"kWh": r"kwh|kilowatt.hours?", "MWh": r"mwh|megawatt.hours?", "Wh": r"wh|watt.hours?", "joules": r"joules?|kj|mj"},
     "power": {"kW": r"kw|kilowatts?", "MW": r"mw|megawatts?", "W": r"w|watts?"},
-    "speed": {"km/h": r"km/h|kmh|kph|kilomet(?:re|er)s? per hour", "mph": r"mph|miles per hour|miles an hour", "m/s": r"m/s|met(?:re|er)s? per second", "knots": r"kn|knots?"},
-    "temperature": {"degrees Celsius": r"°\s?c|celsius|degrees celsius", "degrees Fahrenheit": r"°\s?f|fahrenheit|degrees fahrenheit", "kelvin": r"kelvin"},
+    "speed": {
+        "km/h": r"km/h|kmh|kph|kilomet(?:re|er)s? per hour",
+        "mph": r"mph|miles per hour|miles an hour",
+        "m/s": r"m/s|met(?:re|er)s? per second",
+        "knots": r"kn|knots?",
+    },
+    "temperature": {
+        "degrees Celsius": r"°\s?c|celsius|degrees celsius",
+        "degrees Fahrenheit": r"°\s?f|fahrenheit|degrees fahrenheit",
+        "kelvin": r"kelvin",
+    },
     "volume": {"litres": r"l|lit(?:re|er)s?", "cubic metres": r"m3|m³|cubic met(?:re|er)s?", "gallons": r"gal|gallons?"},
     "share": {"percent": r"%|percent|per cent|percentage|pct", "a fraction": r"fraction|ratio"},
-    "money": {"EUR": r"eur|euros?|€", "USD": r"usd|dollars?|\$", "GBP": r"gbp|pounds sterling|£", "CHF": r"chf|swiss francs?", "cents": r"cents?|euro cents?"},
+    "money": {
+        "EUR": r"eur|euros?|€",
+        "USD": r"usd|dollars?|\$",
+        "GBP": r"gbp|pounds sterling|£",
+        "CHF": r"chf|swiss francs?",
+        "cents": r"cents?|euro cents?",
+    },
 }
 # A letter before it would make it part of a word; a digit or a sign may stand before it.
 _UNIT = re.compile(
     "|".join(
-        rf"(?P<u{number}>(?<![^\W\d])(?:{wording})(?![\w/]))" for number, wording in enumerate(wording for units in UNITS.values() for wording in units.values())
+        rf"(?P<u{number}>(?<![^\W\d])(?:{wording})(?![\w/]))"
+        for number, wording in enumerate(wording for units in UNITS.values() for wording in units.values())
     ),
     re.IGNORECASE,
 )
@@ -118,4 +150,6 @@ def names_zone(text: Text | str) -> bool:
 
 def is_personal(name: str, meaning: str = "") -> bool:
     """Return whether a column holds personal data."""
-    return _PERSON.search(words_of(name)) is not None or (words_of(name) in {"name", "address"} and _PERSON.search(f"name of {meaning}") is not None)
+    return _PERSON.search(words_of(name)) is not None or (
+        words_of(name) in {"name", "address"} and _PERSON.search(f"name of {meaning}") is not None
+    )

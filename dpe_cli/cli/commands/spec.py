@@ -29,7 +29,13 @@ def spec() -> None:
 
 @spec.command()
 @click.argument("specs", metavar="[SPEC]...", nargs=-1)
-@click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also write the questions as Markdown, to be sent.")
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write the questions as Markdown, to be sent.",
+)
 @click.option(
     "--sarif",
     "sarif_file",
@@ -70,7 +76,11 @@ def _headline(verdicts: list[Verdict]) -> str:
         return "specs/ has no spec; `dpe spec new` writes one"
     questions = sum(len(verdict.findings) for verdict in verdicts)
     clear = sum(verdict.is_accepted for verdict in verdicts)
-    return f"{plural(len(verdicts), 'spec')}: {clear} clear, {plural(questions, 'question')} about the others" if questions else f"{plural(len(verdicts), 'spec')}: nothing is unclear"
+    return (
+        f"{plural(len(verdicts), 'spec')}: {clear} clear, {plural(questions, 'question')} about the others"
+        if questions
+        else f"{plural(len(verdicts), 'spec')}: nothing is unclear"
+    )
 
 
 def _sections(verdict: Verdict) -> list[Lines | Table]:
@@ -85,7 +95,11 @@ def _sections(verdict: Verdict) -> list[Lines | Table]:
     ]
     held = escalation.inspected(verdict)
     if held:
-        found.append(Table(["held against"], [[line] for line in held], title=f"{requirement.ticket}: {'clear' if verdict.is_accepted else 'refused'}"))
+        found.append(
+            Table(
+                ["held against"], [[line] for line in held], title=f"{requirement.ticket}: {'clear' if verdict.is_accepted else 'refused'}"
+            )
+        )
     return found
 
 
@@ -122,7 +136,16 @@ def list_(app: App) -> Report:
 
     found, faults = read_valid(app.project.specs_directory)
     rows = [
-        [one.ticket, one.title, one.requirement.text_of("status").bare, one.owner, one.requirement.text_of("pattern").bare, len(one.sources), len(one.models), len(one.rules)]
+        [
+            one.ticket,
+            one.title,
+            one.requirement.text_of("status").bare,
+            one.owner,
+            one.requirement.text_of("pattern").bare,
+            len(one.sources),
+            len(one.models),
+            len(one.rules),
+        ]
         for one in found
     ]
     return Report(
@@ -162,7 +185,13 @@ def template_(app: App, pattern: str | None) -> Report:
 @click.argument("ticket", metavar="TICKET")
 @click.argument("feature", metavar="FEATURE")
 @click.option("--pattern", metavar="NAME", help="The pattern by which it is to be built.")
-@click.option("--source", "locations", multiple=True, metavar="LOCATION", help="A file, an API or a database that it needs; may be given several times.")
+@click.option(
+    "--source",
+    "locations",
+    multiple=True,
+    metavar="LOCATION",
+    help="A file, an API or a database that it needs; may be given several times.",
+)
 @click.option("--table", metavar="TABLE", help="The table, if LOCATION is a database.")
 @click.pass_obj
 def new(app: App, ticket: str, feature: str, pattern: str | None, locations: tuple[str, ...], table: str | None) -> Report:

@@ -12,8 +12,14 @@ from dpe_cli.specs.requirement import NONE, Requirement
 from dpe_cli.specs.text import Text
 
 # Readers who are not named: personal data needs to know them.
-_EVERYONE = re.compile(r"\b(?:everyone|everybody|anyone|anybody|all (?:users|readers|staff|employees|colleagues)|public|open|the (?:whole )?company)\b|^all\b", re.IGNORECASE)
-_GRAIN_OF_ALL = re.compile(r"(?:a |one |each )?(?:row|record|line|entry)s?(?: of (?:the )?(?:source|file|table|data))?|see (?:above|source)|various|mixed|as (?:in the source|delivered)", re.IGNORECASE)
+_EVERYONE = re.compile(
+    r"\b(?:everyone|everybody|anyone|anybody|all (?:users|readers|staff|employees|colleagues)|public|open|the (?:whole )?company)\b|^all\b",
+    re.IGNORECASE,
+)
+_GRAIN_OF_ALL = re.compile(
+    r"(?:a |one |each )?(?:row|record|line|entry)s?(?: of (?:the )?(?:source|file|table|data))?|see (?:above|source)|various|mixed|as (?:in the source|delivered)",
+    re.IGNORECASE,
+)
 
 
 def access_missing(requirement: Requirement) -> Iterator[SpecFinding]:
@@ -25,7 +31,8 @@ def access_missing(requirement: Requirement) -> Iterator[SpecFinding]:
             line = requirement.line_of("access") if access is None else access.table.line
             said = f" (only {access.readers.plain!r})" if access is not None and access.readers else ""
             yield finding(
-                "access_missing", line if access is not None or requirement.section("access") else text.line,
+                "access_missing",
+                line if access is not None or requirement.section("access") else text.line,
                 f"the spec does not say who may see {name}{said}",
                 f"Who may see the rows of {name}: everyone with access, or each reader only its own rows (then: by which column), or only certain roles?",
             )
@@ -41,7 +48,9 @@ def grain_missing(requirement: Requirement) -> Iterator[SpecFinding]:
             line = access.table.line if access is not None else text.line
             said = f" (only {grain.plain!r})" if grain else ""
             yield finding(
-                "grain_missing", line, f"the spec does not say what one row of {name} is{said}",
+                "grain_missing",
+                line,
+                f"the spec does not say what one row of {name} is{said}",
                 f"What is one row of {name}: for example one per order, or one per order and day? By which columns is a row identified?",
             )
 
@@ -55,17 +64,24 @@ def personal_data(requirement: Requirement) -> Iterator[SpecFinding]:
             continue
         columns = [column for column in requirement.columns_of(name) if _is_personal(requirement, column)]
         if columns:
-            line = next((column.column.line for column in requirement.published if column.table.bare == name and column.column.bare in columns), access.table.line)
+            line = next(
+                (column.column.line for column in requirement.published if column.table.bare == name and column.column.bare in columns),
+                access.table.line,
+            )
             listed = ", ".join(columns)
             yield finding(
-                "personal_data", line, f"{name} publishes personal data ({listed}) to {access.readers.plain!r}, which names no reader",
+                "personal_data",
+                line,
+                f"{name} publishes personal data ({listed}) to {access.readers.plain!r}, which names no reader",
                 f"{name} shows {listed}, which is personal data. Which roles need to see it, and for what purpose? May it be left out, or masked, for all others?",
             )
 
 
 def _is_personal(requirement: Requirement, column: str) -> bool:
     meanings = [contract.column(column) for contract in requirement.contracts]
-    return vocabulary.is_personal(column) or any(found is not None and vocabulary.is_personal(column, found.meaning.bare) for found in meanings)
+    return vocabulary.is_personal(column) or any(
+        found is not None and vocabulary.is_personal(column, found.meaning.bare) for found in meanings
+    )
 
 
 def tenant_unknown(requirement: Requirement) -> Iterator[SpecFinding]:
@@ -77,7 +93,9 @@ def tenant_unknown(requirement: Requirement) -> Iterator[SpecFinding]:
     known |= {column.casefold() for name in requirement.tables for column in requirement.columns_of(name)}
     if known and tenant.lower not in known:
         yield finding(
-            "tenant_unknown", requirement.fields["tenant"].line, f"the tenant column {tenant.bare} is in no source and no published table",
+            "tenant_unknown",
+            requirement.fields["tenant"].line,
+            f"the tenant column {tenant.bare} is in no source and no published table",
             f"By which column do readers see only their own rows? The spec says {tenant.bare}, and no table has such a column.",
         )
 

@@ -10,7 +10,7 @@ from dpe_cli.safe_text.redaction import excerpt
 from dpe_cli.specs.findings import SpecFinding, finding
 from dpe_cli.specs.requirement import Contract, ContractColumn, Requirement, SourceEntry
 from dpe_cli.specs.source_data import Occurrence, SourceData
-from dpe_cli.words import did_you_mean, plural
+from dpe_cli.words import nearest, plural
 
 _INTEGERS = {"smallint": 2**15, "integer": 2**31, "int": 2**31, "bigint": 2**63}
 _WHOLE, _ANY_NUMBER = frozenset({"integer"}), frozenset({"integer", "decimal", "float"})
@@ -49,11 +49,13 @@ def findings(requirement: Requirement, source: SourceEntry, data: SourceData) ->
 def _missing(source: SourceEntry, column: ContractColumn, data: SourceData) -> SpecFinding:
     names = list(data.places)
     listed = ", ".join(excerpt(name) for name in names[:12]) + (", …" if len(names) > 12 else "")
-    hint = did_you_mean(column.name.bare, names).removesuffix("?")
+    near = nearest(column.name.bare, names)
     return finding(
-        "column_missing", column.name.line, f"{source.name.bare} has no column {column.name.bare}; it has {listed}",
+        "column_missing",
+        column.name.line,
+        f"{source.name.bare} has no column {column.name.bare}; it has {listed}",
         f"The spec lists the column {column.name.bare} of {source.name.bare}, and what is delivered has none ({listed}). Will it be delivered, or "
-        + (f"{hint}?" if hint else "is it called otherwise?"),
+        + (f"is {near} meant?" if near else "is it called otherwise?"),
     )
 
 
@@ -63,14 +65,16 @@ def _of_column(requirement: Requirement, source: SourceEntry, column: ContractCo
     tenant = requirement.text_of("tenant").lower
     if blanks is not None and tenant == column.name.lower:
         yield finding(
-            "tenant_blank", column.name.line,
+            "tenant_blank",
+            column.name.line,
             f"{plural(blanks.count, 'record')} of {data.records:,} have no {column.name.bare}, the first is record {blanks.record}: no reader would see them",
             f"{plural(blanks.count, 'record')} of {source.name.bare} have no {column.name.bare}, which decides who sees a row (the first is record "
             f"{blanks.record}). To whom do they belong, or will they be corrected?",
         )
     elif blanks is not None and column.may_be_empty is False:
         yield finding(
-            "blank_refuted", column.name.line,
+            "blank_refuted",
+            column.name.line,
             f"{name} is never empty according to the spec, and {plural(blanks.count, 'record')} of {data.records:,} have no value, the first is record {blanks.record}",
             f"{column.name.bare} of {source.name.bare} should never be empty; {plural(blanks.count, 'record')} have no value (the first is record {blanks.record}). Is that a "
             "fault of the delivery, or may it be empty, and what does that mean then?",
@@ -79,7 +83,9 @@ def _of_column(requirement: Requirement, source: SourceEntry, column: ContractCo
         value, why = excerpt(refuted.value), column.data_type.bare
         others = f", and {plural(refuted.count - 1, 'other record')}" if refuted.count > 1 else ""
         yield finding(
-            "type_refuted", column.name.line, f"{name} is {why} according to the spec, and record {refuted.record} has {value!r}{others}",
+            "type_refuted",
+            column.name.line,
+            f"{name} is {why} according to the spec, and record {refuted.record} has {value!r}{others}",
             f"{column.name.bare} of {source.name.bare} should be {why}. Record {refuted.record} has {value!r}{others}. Are these faults that will be corrected, or "
             "what do such values mean?",
         )
@@ -129,7 +135,9 @@ def _key(source: SourceEntry, contract: Contract, found: Mapping[str, str], data
         listed = " and ".join(map(str, records[:3])) if len(records) < 3 else ", ".join(map(str, records[:3]))
         others = f"; so do {plural(count - 1, 'other value')}" if count > 1 else ""
         yield finding(
-            "key_not_unique", line, f"{names} does not identify a record of {source.name.bare}: {excerpt(value)} is in records {listed}{others}",
+            "key_not_unique",
+            line,
+            f"{names} does not identify a record of {source.name.bare}: {excerpt(value)} is in records {listed}{others}",
             f"{names} should identify a record of {source.name.bare}, and {excerpt(value)} occurs in records {listed}{others}. Is that a fault of the delivery, does a further "
             "column belong to the key, or which of the records counts?",
         )

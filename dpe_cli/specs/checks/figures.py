@@ -58,7 +58,12 @@ def compare(requirement: Requirement, source: SourceEntry, data: SourceData) -> 
         for heading, cell in figure.counts:
             numbers = [_number(match[0]) for match in NUMBER.finditer(cell.bare)]
             where = _of_heading(requirement, heading, data)
-            if where is None or len(numbers) != 1 and not _DELIVERED_AND_PUBLISHED.search(figure.what.plain) or not numbers or "%" in cell.bare:
+            if (
+                where is None
+                or (len(numbers) != 1 and not _DELIVERED_AND_PUBLISHED.search(figure.what.plain))
+                or not numbers
+                or "%" in cell.bare
+            ):
                 continue
             found = _found(rest, where, data)
             if found is not None:
@@ -70,7 +75,8 @@ def findings(source: SourceEntry, compared: Sequence[Counted]) -> Iterator[SpecF
     for counted in compared:
         if counted.said != counted.found:
             yield finding(
-                "acceptance_refuted", counted.figure.what.line,
+                "acceptance_refuted",
+                counted.figure.what.line,
                 f"{counted.what}: the spec says {counted.said:,}, and {source.name.bare} has {counted.found:,}",
                 f"According to the spec, the figure for “{counted.what}” is {counted.said:,}; what {source.name.bare} delivers now has {counted.found:,}. Is the "
                 "delivery complete, or was the figure counted in another one?",
@@ -129,7 +135,9 @@ def _found(rest: str, where: tuple[str, tuple[str, ...]], data: SourceData) -> D
     """Return what a source says of a figure; None if it is not clear what is counted."""
     rest = " ".join(rest.split())
     condition, arguments = where
-    if match := re.fullmatch(r"(?:number of )?(?:different|distinct|unique) (?P<column>.+?)(?: delivered| in.*| of.*)?", rest, re.IGNORECASE):
+    if match := re.fullmatch(
+        r"(?:number of )?(?:different|distinct|unique) (?P<column>.+?)(?: delivered| in.*| of.*)?", rest, re.IGNORECASE
+    ):
         column = _column(match["column"], data)
         return Decimal(data.distinct(column)) if column is not None and condition == "true" else None
     if match := re.search(r"\b(?:without|with no|lacking|missing)\s+(?:an? |any |the |their )?(?P<column>.+)$", rest, re.IGNORECASE):
@@ -149,7 +157,9 @@ def _found(rest: str, where: tuple[str, tuple[str, ...]], data: SourceData) -> D
 
 def _equal(rest: str, data: SourceData) -> tuple[str, str] | None:
     """Return the column and its value that a figure names: `with status closed`, `where status = closed`."""
-    match = re.fullmatch(r"(?:with|of|where|whose|in|that have)\s+(?:the |an? )?(?P<words>.+)", rest.replace("`", "").strip(), re.IGNORECASE)
+    match = re.fullmatch(
+        r"(?:with|of|where|whose|in|that have)\s+(?:the |an? )?(?P<words>.+)", rest.replace("`", "").strip(), re.IGNORECASE
+    )
     if match is None:
         return None
     words = match["words"].split()
@@ -167,7 +177,11 @@ def _column(words: str, data: SourceData) -> str | None:
     for candidate in (words, words.removesuffix("s"), words.removesuffix("es"), re.sub("ies$", "y", words)):
         for name in data.places:
             own = vocabulary.words_of(name)
-            if candidate and candidate in {own, name.casefold(), *(own.removesuffix(suffix) for suffix in (" id", " no", " code", " number", " g", " eur"))}:
+            if candidate and candidate in {
+                own,
+                name.casefold(),
+                *(own.removesuffix(suffix) for suffix in (" id", " no", " code", " number", " g", " eur")),
+            }:
                 return name
     return None
 

@@ -10,7 +10,7 @@ from dpe_cli.specs.patterns import Pattern
 from dpe_cli.specs.reading import wording
 from dpe_cli.specs.requirement import NONE, Requirement, SourceEntry
 from dpe_cli.specs.text import Text
-from dpe_cli.words import did_you_mean
+from dpe_cli.words import nearest
 
 _FILES = ("s3://", "gs://", "az://", "sftp://", "file://")
 
@@ -25,7 +25,9 @@ def findings(requirement: Requirement, registered: Mapping[str, Pattern]) -> Ite
         of_rows = [source for source in requirement.sources if source.pattern]
         if not of_rows:
             yield finding(
-                "pattern_missing", line, "the spec names no pattern",
+                "pattern_missing",
+                line,
+                "the spec names no pattern",
                 f"By which pattern shall {requirement.ticket} be built? Registered are {listed}.",
             )
         names = []
@@ -84,17 +86,21 @@ def _kind(location: str) -> str:
 
 
 def _unknown(requirement: Requirement, name: Text, registered: Mapping[str, Pattern]) -> SpecFinding:
-    hint = did_you_mean(name.bare, registered).removesuffix("?")
+    near = nearest(name.bare, registered)
     return finding(
-        "pattern_unknown", name.line, f"the pattern {name.bare} is not registered",
+        "pattern_unknown",
+        name.line,
+        f"the pattern {name.bare} is not registered",
         f"{requirement.ticket} asks for the pattern {name.bare}, which is not registered ({', '.join(registered)} are). "
-        + (f"Is one of these meant ({hint})" if hint else "Which one fits")
+        + (f"Is {near} meant" if near else "Which one fits")
         + ", or shall this one be registered?",
     )
 
 
 def _unfit(requirement: Requirement, line: int, pattern: Pattern, why: str) -> SpecFinding:
     return finding(
-        "pattern_unfit", line, f"the pattern {pattern.name} does not fit: {why}",
+        "pattern_unfit",
+        line,
+        f"the pattern {pattern.name} does not fit: {why}",
         f"{requirement.ticket} asks for the pattern {pattern.name} (“{pattern.purpose}”), but {why}. Which pattern fits, or what is missing in the spec?",
     )

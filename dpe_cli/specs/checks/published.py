@@ -16,14 +16,17 @@ def columns_missing(requirement: Requirement) -> Iterator[SpecFinding]:
     """Find published tables whose columns the spec does not list."""
     if not requirement.tables:
         yield finding(
-            "columns_missing", requirement.line_of("published columns"), "the spec names no published table",
+            "columns_missing",
+            requirement.line_of("published columns"),
+            "the spec names no published table",
             "Which tables shall be published, and with which columns? For each column: from which source, or from which transformation, does it come?",
         )
     with_columns = {column.table.bare for column in requirement.published}
     for name, text in requirement.tables.items():
         if name not in with_columns:
             yield finding(
-                "columns_missing", requirement.line_of("published columns") if requirement.section("published columns") else text.line,
+                "columns_missing",
+                requirement.line_of("published columns") if requirement.section("published columns") else text.line,
                 f"the spec does not list the columns of {name}",
                 f"Which columns does {name} have, and from which source or transformation does each come?",
             )
@@ -36,7 +39,9 @@ def origin_missing(requirement: Requirement) -> Iterator[SpecFinding]:
         if why := _unclear(requirement, column, numbers):
             name = f"{column.table.bare}.{column.column.bare}" if column.column else column.table.bare
             yield finding(
-                "origin_missing", column.column.line or column.table.line, f"{name}: {why}",
+                "origin_missing",
+                column.column.line or column.table.line,
+                f"{name}: {why}",
                 f"Where does {name} come from: which column of which source, or which transformation?",
             )
 
@@ -56,7 +61,13 @@ def _unclear(requirement: Requirement, column: PublishedColumn, numbers: set[int
         named = re.search(rf"{re.escape(source)}\.(\w+)", origin.bare)
         wanted = named[1] if named else column.column.bare
         is_delivered = re.search(r"\bas (?:delivered|is)\b|\bunchanged\b", origin.lower) is not None or named
-        if contract is not None and contract.columns and is_delivered and wanted.casefold() not in EVERYTHING and contract.column(wanted) is None:
+        if (
+            contract is not None
+            and contract.columns
+            and is_delivered
+            and wanted.casefold() not in EVERYTHING
+            and contract.column(wanted) is None
+        ):
             return f"it comes from {source} as delivered, which has no column {wanted}"
     if not sources and not steps and not _names_table(requirement, origin.bare):
         return f"its origin {origin.plain!r} is neither a source nor the number of a transformation"
@@ -78,7 +89,8 @@ def twice(requirement: Requirement) -> Iterator[SpecFinding]:
         earlier = first.setdefault(key, column)
         if column.column and earlier is not column and earlier.origin and column.origin and earlier.origin.lower != column.origin.lower:
             yield finding(
-                "contradiction", column.column.line,
+                "contradiction",
+                column.column.line,
                 f"{column.table.bare}.{column.column.bare} has two origins: {earlier.origin.plain!r} (line {earlier.column.line}) and {column.origin.plain!r}",
                 f"Does {column.column.bare} of {column.table.bare} come from {earlier.origin.plain} or from {column.origin.plain}?",
             )

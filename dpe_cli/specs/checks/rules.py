@@ -11,7 +11,7 @@ from dpe_cli.specs.findings import SpecFinding, finding
 from dpe_cli.specs.reading.rules import DIMENSIONS
 from dpe_cli.specs.requirement import ASK, NONE, ContractColumn, Requirement, RuleRow
 from dpe_cli.specs.text import Text
-from dpe_cli.words import did_you_mean
+from dpe_cli.words import nearest
 
 _SEVERITIES = re.compile(r"errors?|warn(?:ing)?s?|stops? .*|blocks? .*|reported? .*|blocker|info", re.IGNORECASE)
 # What no query can decide.
@@ -25,7 +25,29 @@ _UNTESTABLE = re.compile(
 )
 _NUMBER = re.compile(r"(?<![\w.,-])-?\d+(?:[.,]\d+)*(?![\w.,]*\w)")
 _TWO = re.compile(r"\s(?:/|&|\+|or|and)\s|\w/\w|,\s*\w|\s(?:together with|resp\.?)\s", re.IGNORECASE)
-_GENERIC = frozenset("fct dim stg int mart rpt report table fact dimension the of and by a an per with each".split())
+_GENERIC = frozenset(
+    [
+        "fct",
+        "dim",
+        "stg",
+        "int",
+        "mart",
+        "rpt",
+        "report",
+        "table",
+        "fact",
+        "dimension",
+        "the",
+        "of",
+        "and",
+        "by",
+        "a",
+        "an",
+        "per",
+        "with",
+        "each",
+    ]
+)
 
 
 def rules_missing(requirement: Requirement) -> Iterator[SpecFinding]:
@@ -33,7 +55,9 @@ def rules_missing(requirement: Requirement) -> Iterator[SpecFinding]:
     for name in requirement.tables:
         if not any(_is_about(requirement, rule, name) for rule in requirement.rules):
             yield finding(
-                "rules_missing", requirement.line_of("rules"), f"no rule is about {name}",
+                "rules_missing",
+                requirement.line_of("rules"),
+                f"no rule is about {name}",
                 f"What must be true of {name} for it to be published? For example: which columns identify a row, which are always filled, and "
                 "which values are possible?",
             )
@@ -73,23 +97,31 @@ def parts_missing(requirement: Requirement) -> Iterator[SpecFinding]:
         if not rule.severity or NONE.fullmatch(rule.severity.bare) or not _SEVERITIES.fullmatch(rule.severity.bare):
             said = f" (only {rule.severity.plain!r})" if rule.severity else ""
             yield finding(
-                "severity_missing", rule.line, f"rule {rule.rule_id} does not say what happens if it is broken{said}",
+                "severity_missing",
+                rule.line,
+                f"rule {rule.rule_id} does not say what happens if it is broken{said}",
                 f"If rule {rule.rule_id} is broken ({rule.rule.plain}): does that stop the publication (error), or is it only reported (warn)?",
             )
-        if not rule.owner or NONE.fullmatch(rule.owner.bare) or is_open(rule.owner) and not rule.owner.plain.startswith(ASK):
+        if not rule.owner or NONE.fullmatch(rule.owner.bare) or (is_open(rule.owner) and not rule.owner.plain.startswith(ASK)):
             yield finding(
-                "owner_missing", rule.line, f"rule {rule.rule_id} has no owner",
+                "owner_missing",
+                rule.line,
+                f"rule {rule.rule_id} has no owner",
                 f"Who owns rule {rule.rule_id}, that is, decides what to do when it is broken ({rule.rule.plain})?",
             )
-        if not rule.because or NONE.fullmatch(rule.because.bare) or is_open(rule.because) and not rule.because.plain.startswith(ASK):
+        if not rule.because or NONE.fullmatch(rule.because.bare) or (is_open(rule.because) and not rule.because.plain.startswith(ASK)):
             yield finding(
-                "reason_missing", rule.line, f"rule {rule.rule_id} does not say why it exists",
+                "reason_missing",
+                rule.line,
+                f"rule {rule.rule_id} does not say why it exists",
                 f"Why must this hold: {rule.rule.plain} What goes wrong for the readers if it does not?",
             )
         if rule.dimension.lower not in DIMENSIONS:
             said = f" ({rule.dimension.plain!r} is not one)" if rule.dimension else ""
             yield finding(
-                "dimension_missing", rule.line, f"rule {rule.rule_id} has no dimension{said}",
+                "dimension_missing",
+                rule.line,
+                f"rule {rule.rule_id} has no dimension{said}",
                 f"Is rule {rule.rule_id} about {', '.join(DIMENSIONS[:-1])} or {DIMENSIONS[-1]}?",
             )
 
@@ -100,7 +132,9 @@ def untestable(requirement: Requirement) -> Iterator[SpecFinding]:
         match = _UNTESTABLE.search(rule.rule.plain)
         if match is not None and not _NUMBER.search(rule.rule.plain):
             yield finding(
-                "rule_untestable", rule.rule.line_at(0), f"rule {rule.rule_id} cannot be tested as written, because {match[0]!r} is not a condition: {rule.rule.plain}",
+                "rule_untestable",
+                rule.rule.line_at(0),
+                f"rule {rule.rule_id} cannot be tested as written, because {match[0]!r} is not a condition: {rule.rule.plain}",
                 f"Rule {rule.rule_id} says “{rule.rule.plain}” How would you recognize a row that breaks it? Please name the column and the limit, the list of "
                 "values or the comparison.",
             )
@@ -115,11 +149,13 @@ def columns_unknown(requirement: Requirement) -> Iterator[SpecFinding]:
     for rule in requirement.rules:
         for name in names.columns_in(rule.rule):
             if name.lower not in known:
-                hint = did_you_mean(name.bare, listed)
+                near = nearest(name.bare, listed)
                 yield finding(
-                    "rule_column_unknown", rule.line, f"rule {rule.rule_id} names {name.bare}, which no source and no published table has",
+                    "rule_column_unknown",
+                    rule.line,
+                    f"rule {rule.rule_id} names {name.bare}, which no source and no published table has",
                     f"Rule {rule.rule_id} is about {name.bare}, which is neither delivered nor published. Which column is meant"
-                    + (f" ({hint.removesuffix('?')})?" if hint else "?"),
+                    + (f": {near}?" if near else "?"),
                 )
 
 
@@ -135,7 +171,9 @@ def threshold_unit(requirement: Requirement) -> Iterator[SpecFinding]:
         for column in names.mentioned(requirement, sentence):
             if (unit := _unit_of(column)) and (why := _other_unit(sentence, column, unit)):
                 yield finding(
-                    "threshold_unit", line or sentence.line, f"{place} {why}: {sentence.plain}",
+                    "threshold_unit",
+                    line or sentence.line,
+                    f"{place} {why}: {sentence.plain}",
                     f"{place.capitalize()} says “{sentence.plain}” The column {column.name.bare} is in {unit[1]}. What is the limit in {unit[1]}?",
                 )
                 break
@@ -148,7 +186,10 @@ def _unit_of(column: ContractColumn) -> tuple[str, str] | None:
         if " " in vocabulary.words_of(column.name.bare) and (found := vocabulary.units_in(last)):
             return found[0][0], found[0][1]
     meaning = column.meaning.bare
-    for match in re.finditer(r"\b(?:in|as)\s+(?:whole |full |complete )?(?P<unit>[\w°%/³]+(?: per \w+| Celsius| Fahrenheit)?)|[(\[](?P<bracket>[\w°%/³]+(?: per \w+)?)[)\]]", meaning):
+    for match in re.finditer(
+        r"\b(?:in|as)\s+(?:whole |full |complete )?(?P<unit>[\w°%/³]+(?: per \w+| Celsius| Fahrenheit)?)|[(\[](?P<bracket>[\w°%/³]+(?: per \w+)?)[)\]]",
+        meaning,
+    ):
         text = match["unit"] or match["bracket"]
         if found := vocabulary.units_in(text):
             return found[0][0], found[0][1]
@@ -168,7 +209,9 @@ def _other_unit(sentence: Text, column: ContractColumn, unit: tuple[str, str]) -
         return f"has a limit in {', '.join(sorted(same))}, and {column.name.bare} is in {name}"
     if measure == "money" and named:
         return ""
-    return f"has a limit without a unit, and {column.name.bare} is in {name}" if not named and not vocabulary.units_in(sentence.plain) else ""
+    return (
+        f"has a limit without a unit, and {column.name.bare} is in {name}" if not named and not vocabulary.units_in(sentence.plain) else ""
+    )
 
 
 def two_owners(requirement: Requirement) -> Iterator[SpecFinding]:
@@ -176,13 +219,17 @@ def two_owners(requirement: Requirement) -> Iterator[SpecFinding]:
     for rule in requirement.rules:
         if rule.owner and _TWO.search(rule.owner.bare) and not is_open(rule.owner):
             yield finding(
-                "two_owners", rule.line, f"rule {rule.rule_id} has several owners: {rule.owner.plain}",
+                "two_owners",
+                rule.line,
+                f"rule {rule.rule_id} has several owners: {rule.owner.plain}",
                 f"Rule {rule.rule_id} belongs to {rule.owner.plain}. Which one of them decides when it is broken?",
             )
     owner = requirement.fields.get("owner")
     if owner is not None and (len(owner.values) > 1 or _TWO.search(owner.value.bare)):
         yield finding(
-            "two_owners", owner.line, f"the spec has several owners: {owner.value.plain}",
+            "two_owners",
+            owner.line,
+            f"the spec has several owners: {owner.value.plain}",
             f"The owner of the spec is {owner.value.plain}. Which one of them decides if the spec leaves something open?",
         )
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from dpe_cli.specs import names, vocabulary
-from dpe_cli.specs.vocabulary import COMPARES
 from dpe_cli.specs.findings import SpecFinding, finding
 from dpe_cli.specs.requirement import Requirement
 from dpe_cli.specs.text import Text
-from dpe_cli.words import did_you_mean
+from dpe_cli.specs.vocabulary import COMPARES
+from dpe_cli.words import nearest
 
 _ORDER = re.compile(
     r"\b(?P<word>latest|newest|most recent|last|first|earliest|oldest|current)\b(?!\s+(?:name|names|day of|of (?:these|those|the following)|time\b|hour|month|quarter|year|week|in first out|letter|character|digit|two|three|four|\d))",
@@ -23,9 +23,33 @@ _ORDERED = re.compile(
     r"\b\w*(?:_at|_on|_date|_time|_no|_number|_id|_version|_timestamp|_ts)\b|\b(?:date|time|timestamp|version|day|number|sequence)\b",
     re.IGNORECASE,
 )
-_LAST_AS_PERIOD = re.compile(r"\b(?:last|first|current)\s+(?:\d+|\w+teen|\w+ty|(?:calendar |business |full |completed |\w+ )?(?:days?|weeks?|months?|quarters?|years?|hours?|minutes?))\b|\bat (?:first|last)\b|\blast but not least\b", re.IGNORECASE)
-_NUMBER_WORDS = {"zero": 0, "no": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "sixty": 60}
-_AMOUNT = re.compile(rf"(?<![\w.,])(?P<number>\d+(?:[.,]\d+)*|{'|'.join(word for word in _NUMBER_WORDS if word not in {'no', 'one'})})(?![\w.,]*\w)", re.IGNORECASE)
+_LAST_AS_PERIOD = re.compile(
+    r"\b(?:last|first|current)\s+(?:\d+|\w+teen|\w+ty|(?:calendar |business |full |completed |\w+ )?(?:days?|weeks?|months?|quarters?|years?|hours?|minutes?))\b|\bat (?:first|last)\b|\blast but not least\b",
+    re.IGNORECASE,
+)
+_NUMBER_WORDS = {
+    "zero": 0,
+    "no": 0,
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+    "ten": 10,
+    "twelve": 12,
+    "fifteen": 15,
+    "twenty": 20,
+    "thirty": 30,
+    "sixty": 60,
+}
+_AMOUNT = re.compile(
+    rf"(?<![\w.,])(?P<number>\d+(?:[.,]\d+)*|{'|'.join(word for word in _NUMBER_WORDS if word not in {'no', 'one'})})(?![\w.,]*\w)",
+    re.IGNORECASE,
+)
 _EXCLUDED = re.compile(
     r"\b(?:(?:is|are|be|get|gets) (?:\w+ )?(?:left out|excluded|dropped|removed|ignored|skipped|filtered(?: out)?|discarded|disregarded|not (?:taken|counted|included|published|loaded|shown|considered))|(?:do|does) not (?:count|appear)|must not (?:appear|be (?:counted|included|published)))\b",
     re.IGNORECASE,
@@ -34,20 +58,133 @@ _INCLUDED = re.compile(
     r"\b(?:(?:is|are|be|get|gets) (?:also )?(?:kept|included|counted|shown|published|reported|listed|retained|taken)|(?:remains?|stays?|counts?|appears?)\b(?! out)|with (?:an? )?(?:amount|value) (?:of )?(?:0|zero))",
     re.IGNORECASE,
 )
-_ROUNDED = re.compile(r"\bround(?:ed|ing)?\b[^.;]*?\b(?:to|on)\s+(?P<to>(?:the )?(?:nearest |full |whole )?(?:\w+)(?: (?:decimals?|digits|places|decimal places))?)|\b(?P<not>not rounded|without rounding|no rounding|unrounded)\b", re.IGNORECASE)
+_ROUNDED = re.compile(
+    r"\bround(?:ed|ing)?\b[^.;]*?\b(?:to|on)\s+(?P<to>(?:the )?(?:nearest |full |whole )?(?:\w+)(?: (?:decimals?|digits|places|decimal places))?)|\b(?P<not>not rounded|without rounding|no rounding|unrounded)\b",
+    re.IGNORECASE,
+)
 _LABEL = re.compile(
-    r"\b(?:is|are|counts? as|treated as|considered(?: as)?|called|classified as|flagged(?: as)?|marked(?: as)?|means?)\s+(?:an? |the )?(?:`|“|\")?(?P<label>[a-z]{3,})\b", re.IGNORECASE
+    r"\b(?:is|are|counts? as|treated as|considered(?: as)?|called|classified as|flagged(?: as)?|marked(?: as)?|means?)\s+(?:an? |the )?(?:`|“|\")?(?P<label>[a-z]{3,})\b",
+    re.IGNORECASE,
 )
 _NOT_LABELS = frozenset(
-    "the not that this left kept true false null empty zero only one two per set made taken added counted published delivered loaded rounded converted calculated computed derived excluded included dropped removed ignored from with for "
-    "then also its their his her our after before when where late_ unknown missing given shown more less all any each every stored written".split()
+    [
+        "the",
+        "not",
+        "that",
+        "this",
+        "left",
+        "kept",
+        "true",
+        "false",
+        "null",
+        "empty",
+        "zero",
+        "only",
+        "one",
+        "two",
+        "per",
+        "set",
+        "made",
+        "taken",
+        "added",
+        "counted",
+        "published",
+        "delivered",
+        "loaded",
+        "rounded",
+        "converted",
+        "calculated",
+        "computed",
+        "derived",
+        "excluded",
+        "included",
+        "dropped",
+        "removed",
+        "ignored",
+        "from",
+        "with",
+        "for",
+        "then",
+        "also",
+        "its",
+        "their",
+        "his",
+        "her",
+        "our",
+        "after",
+        "before",
+        "when",
+        "where",
+        "late_",
+        "unknown",
+        "missing",
+        "given",
+        "shown",
+        "more",
+        "less",
+        "all",
+        "any",
+        "each",
+        "every",
+        "stored",
+        "written",
+    ]
 )
 _EMPTY = re.compile(
     r"\b(?:missing|empty|blank|null|no|without(?: an?| any)?)\s+`?(?P<what>\w+)`?[^.;]*?\b(?:(?P<zero>(?:is|are|becomes?|counts? as|set to|treated as|replaced (?:by|with)|taken as)\s+(?:an? )?(?:0|zero)\b)|(?P<kept>(?:stays?|remains?|left|kept)\s+(?:as )?(?:empty|null|blank|missing|unknown)))",
     re.IGNORECASE,
 )
 _EQUALS = re.compile(r"`?(?P<name>[a-z]\w*_\w+|\b[a-z]\w+)`?\s*=\s*(?P<formula>[^.;\n]+)", re.IGNORECASE)
-_STOP = frozenset("the a an all any each every of in on with without that which and or is are was were to by for its their from as at be has have into not status state type flag record row entry value completely always never also only".split())
+_STOP = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "all",
+        "any",
+        "each",
+        "every",
+        "of",
+        "in",
+        "on",
+        "with",
+        "without",
+        "that",
+        "which",
+        "and",
+        "or",
+        "is",
+        "are",
+        "was",
+        "were",
+        "to",
+        "by",
+        "for",
+        "its",
+        "their",
+        "from",
+        "as",
+        "at",
+        "be",
+        "has",
+        "have",
+        "into",
+        "not",
+        "status",
+        "state",
+        "type",
+        "flag",
+        "record",
+        "row",
+        "entry",
+        "value",
+        "completely",
+        "always",
+        "never",
+        "also",
+        "only",
+    ]
+)
 
 
 def columns_unknown(requirement: Requirement) -> Iterator[SpecFinding]:
@@ -59,11 +196,14 @@ def columns_unknown(requirement: Requirement) -> Iterator[SpecFinding]:
     for step in requirement.transformations:
         for name in names.columns_in(step.text):
             if name.lower not in known:
-                hint = did_you_mean(name.bare, sources)
+                near = nearest(name.bare, sources)
+                listed = ", ".join(requirement.source_names)
                 yield finding(
-                    "column_unknown", name.line, f"transformation {step.number} names {name.bare}, which no source has and no transformation makes",
-                    f"Transformation {step.number} uses {name.bare}, which is in none of the sources. Which column is meant"
-                    + (f" ({hint.removesuffix('?')})?" if hint else ", or how is it calculated?"),
+                    "column_unknown",
+                    name.line,
+                    f"transformation {step.number} names {name.bare}, which no source has and no transformation makes",
+                    f"Transformation {step.number} uses {name.bare}, which is not a column of {listed}. "
+                    + (f"Is {near} meant, or how is it calculated?" if near else "Which column is meant, or how is it calculated?"),
                 )
 
 
@@ -79,14 +219,28 @@ def order_missing(requirement: Requirement) -> Iterator[SpecFinding]:
                 continue
             word = match["word"]
             yield finding(
-                "order_missing", sentence.line_at(match.start()), f"transformation {step.number} takes the {word} one, and does not say by what: {sentence.plain}",
-                f"Transformation {step.number} says “{sentence.plain}” By which column is the {word} one found, and which counts if two are equal in it?",
+                "order_missing",
+                sentence.line_at(match.start()),
+                f"transformation {step.number} takes the {word} one, and does not say by what: {sentence.plain}",
+                f"Transformation {step.number} says “{sentence.plain}” By which column is the {word} one found{_candidates(requirement)}, and which counts if two are equal in it?",
             )
+
+
+def _candidates(requirement: Requirement) -> str:
+    """Return the columns that could order records, for a question; empty if there are none."""
+    found = [
+        column.name.bare
+        for contract in requirement.contracts
+        for column in contract.columns
+        if re.search(r"date|time", column.data_type.lower)
+    ]
+    return f" ({', '.join(dict.fromkeys(found[:5]))}?)" if found else ""
 
 
 def _names_moment(requirement: Requirement, sentence: Text) -> bool:
     return any(
-        re.search(r"date|time", column.data_type.lower) or re.search(r"\b(?:at|on|date|time|version|number)\b", vocabulary.words_of(column.name.bare))
+        re.search(r"date|time", column.data_type.lower)
+        or re.search(r"\b(?:at|on|date|time|version|number)\b", vocabulary.words_of(column.name.bare))
         for column in names.mentioned(requirement, sentence)
     )
 
@@ -102,9 +256,7 @@ class _Statement:
 def contradictions(requirement: Requirement) -> Iterator[SpecFinding]:
     """Find two sentences that cannot both hold."""
     statements = [_Statement(step.number, sentence) for step in requirement.transformations for sentence in step.text.sentences()]
-    statements += [
-        _Statement(0, sentence) for text in requirement.prose("purpose", "published columns") for sentence in text.sentences()
-    ]
+    statements += [_Statement(0, sentence) for text in requirement.prose("purpose", "published columns") for sentence in text.sentences()]
     labels = {label for statement in statements if statement.number for label in _labels(statement.text)}
     seen: set[tuple[int, int]] = set()
     for one, other in combinations(statements, 2):
@@ -114,7 +266,9 @@ def contradictions(requirement: Requirement) -> Iterator[SpecFinding]:
             seen.add((one.text.line, other.text.line))
             first, second = (_place(one), _place(other))
             yield finding(
-                "contradiction", other.text.line, f"{second} contradicts {first} (line {one.text.line}): {why}",
+                "contradiction",
+                other.text.line,
+                f"{second} contradicts {first} (line {one.text.line}): {why}",
                 f"The spec says “{one.text.plain}” (line {one.text.line}) and “{other.text.plain}” (line {other.text.line}). Which of the two holds?",
             )
 
@@ -124,7 +278,14 @@ def _place(statement: _Statement) -> str:
 
 
 def _contradiction(requirement: Requirement, one: Text, other: Text, labels: set[str]) -> str:
-    return _by_exclusion(one, other) or _by_exclusion(other, one) or _by_rounding(one, other) or _by_empty(one, other) or _by_formula(one, other) or _by_threshold(one, other, labels)
+    return (
+        _by_exclusion(one, other)
+        or _by_exclusion(other, one)
+        or _by_rounding(one, other)
+        or _by_empty(one, other)
+        or _by_formula(one, other)
+        or _by_threshold(one, other, labels)
+    )
 
 
 def _content(text: str) -> set[str]:

@@ -45,7 +45,9 @@ _NAMES: Mapping[str, str] = {
     "tenant column": "tenant",
 }
 LISTS = frozenset({"sources", "models"})
-_LINE = re.compile(r"^[ \t]*(?:[-*] )?(?:\*\*)?(?P<name>[A-Za-z][A-Za-z _]{2,20}?)(?:\*\*)?[ \t]*:(?:\*\*)?[ \t]*(?P<value>.*)$", re.MULTILINE)
+_LINE = re.compile(
+    r"^[ \t]*(?:[-*] )?(?:\*\*)?(?P<name>[A-Za-z][A-Za-z _]{2,20}?)(?:\*\*)?[ \t]*:(?:\*\*)?[ \t]*(?P<value>.*)$", re.MULTILINE
+)
 
 
 def front_matter(path: Path, lines: Sequence[str]) -> tuple[dict[str, Field], int]:

@@ -12,7 +12,10 @@ from dpe_cli.specs.requirement import NONE, Figure, Question, Transformation
 from dpe_cli.specs.text import NOTHING, Text
 
 NUMBER = re.compile(r"(?<![\w.,-])\d{1,3}(?:[,' ]\d{3})+(?:\.\d+)?(?![\w])|(?<![\w-])\d+(?:\.\d+)?(?!\w)")
-_ANSWER = re.compile(r"(?:\*\*)?\b(?:answer(?:ed)?|decision|decided|resolved|a)\b(?:\*\*)?(?: by [\w .-]+)?:(?:\*\*)?\s*(?P<answer>.+)", re.IGNORECASE | re.DOTALL)
+_ANSWER = re.compile(
+    r"(?:\*\*)?\b(?:answer(?:ed)?|decision|decided|resolved|a)\b(?:\*\*)?(?: by [\w .-]+)?:(?:\*\*)?\s*(?P<answer>.+)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def transformations(parts: Sequence[Part]) -> list[Transformation]:
@@ -73,7 +76,9 @@ def _of_text(text: Text) -> Iterator[Figure]:
     for sentence in text.sentences():
         for match in NUMBER.finditer(sentence.value):
             before, after = sentence.value[: match.start()], sentence.value[match.end() :]
-            what = before.rpartition(",")[2].strip(" :=-–—") if before.rstrip().endswith((":", "=", "is", "are")) else after.partition(",")[0]
+            what = (
+                before.rpartition(",")[2].strip(" :=-–—") if before.rstrip().endswith((":", "=", "is", "are")) else after.partition(",")[0]
+            )
             yield Figure(Text(what.strip(" .:"), sentence.line_at(match.start())), (("count", sentence.part(match.start(), match.end())),))
 
 

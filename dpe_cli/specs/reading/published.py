@@ -124,7 +124,11 @@ def _access_of_prose(part: Part, tables: Sequence[str]) -> Iterator[Access]:
         grain = NOTHING if match is None else text.part(match.start("grain"), match.end("grain"))
         readers = NOTHING
         if part.about == "access":
-            rest = text.value if match is None else text.value[: match.start()] + " " * (match.end() - match.start()) + text.value[match.end() :]
+            rest = (
+                text.value
+                if match is None
+                else text.value[: match.start()] + " " * (match.end() - match.start()) + text.value[match.end() :]
+            )
             rest = rest.replace(table.value, " " * len(table.value)).strip(" `*:.,;–—-\n")
             readers = Text(rest, text.line) if rest and re.search(_READS, rest, re.IGNORECASE) else NOTHING
         if grain or readers:

@@ -21,7 +21,8 @@ _SEVERITY = re.compile(
     re.IGNORECASE,
 )
 _OWNER = re.compile(
-    r"\b(?:owner(?: is)?:?|owned by|decided by|responsible(?: is)?:?|belongs to)\s+(?:the\s+)?(?P<owner>[\w][\w /&-]*?)(?=\s*(?:[,;.)\n]|because\b|$))", re.IGNORECASE
+    r"\b(?:owner(?: is)?:?|owned by|decided by|responsible(?: is)?:?|belongs to)\s+(?:the\s+)?(?P<owner>[\w][\w /&-]*?)(?=\s*(?:[,;.)\n]|because\b|$))",
+    re.IGNORECASE,
 )
 _BECAUSE = re.compile(r"\b(?:because|since|reason:|why:|so that|otherwise)\s+(?P<because>.+)", re.IGNORECASE | re.DOTALL)
 _STEP = re.compile(r"^(?:\*\*|_)?(?P<step>given|when|then|and|but)\b(?:\*\*|_)?", re.IGNORECASE)
@@ -128,7 +129,9 @@ def _of_text(rule_id: str, text: Text) -> RuleRow:
         found[name] = Text(value.strip(" .()"), text.line_at(match.start()))
         rest = rest[: match.start()] + " " * 1 + rest[match.end() :] if name != "because" else rest[: match.start()]
     dimension = next((word for word in DIMENSIONS if re.search(rf"\b{word}\b", text.lower)), "")
-    definition = re.sub(rf"[`*]*{re.escape(rule_id)}[`*]*\s*[:.–—-]?|\b(?:{'|'.join(DIMENSIONS)})\b|\bdimension:?|[()]", " ", rest, flags=re.IGNORECASE)
+    definition = re.sub(
+        rf"[`*]*{re.escape(rule_id)}[`*]*\s*[:.–—-]?|\b(?:{'|'.join(DIMENSIONS)})\b|\bdimension:?|[()]", " ", rest, flags=re.IGNORECASE
+    )
     cells: Mapping[str, str] = {name: value.plain for name, value in found.items()}
     return RuleRow(
         rule_id,

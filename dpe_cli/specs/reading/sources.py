@@ -12,7 +12,10 @@ from dpe_cli.specs.reading.outline import Part
 from dpe_cli.specs.requirement import Contract, ContractColumn, SourceEntry
 from dpe_cli.specs.text import NOTHING, Text
 
-_KEY = re.compile(r"(?:\*\*)?\b(?:primary |unique |natural |business )?key(?: columns?)?(?:\*\*)?\s*(?::(?:\*\*)?|=|\bis\b|\bare\b)\s*(?P<names>[^.\n]*(?:\.\w[^.\n]*)*)", re.IGNORECASE)
+_KEY = re.compile(
+    r"(?:\*\*)?\b(?:primary |unique |natural |business )?key(?: columns?)?(?:\*\*)?\s*(?::(?:\*\*)?|=|\bis\b|\bare\b)\s*(?P<names>[^.\n]*(?:\.\w[^.\n]*)*)",
+    re.IGNORECASE,
+)
 _NAME = re.compile(r"`(\w+)`|^(?:\*\*)?(\w+)(?:\*\*)?(?=\s*(?:\(|:|–|—|-|$))")
 _TYPE = re.compile(
     r"\b(?:small|big)?int(?:eger)?\b|\btext\b|\bstring\b|\bnumeric(?:\(\d+(?:,\s*\d+)?\))?|\bdecimal(?:\(\d+(?:,\s*\d+)?\))?|\bnumber\b|\bdate\b|\btimestamptz\b|"
@@ -20,7 +23,10 @@ _TYPE = re.compile(
     re.IGNORECASE,
 )
 _OPTIONAL = re.compile(r"\b(?:may|can) be (?:empty|blank|missing|null)|\boptional\b|\bnullable\b|\bnot always\b", re.IGNORECASE)
-_REQUIRED = re.compile(r"\b(?:required|mandatory|never (?:empty|blank|missing|null)|not null|always (?:filled|there|present)|must (?:be filled|not be empty))", re.IGNORECASE)
+_REQUIRED = re.compile(
+    r"\b(?:required|mandatory|never (?:empty|blank|missing|null)|not null|always (?:filled|there|present)|must (?:be filled|not be empty))",
+    re.IGNORECASE,
+)
 
 
 def entries(parts: Sequence[Part], listed: Sequence[Text]) -> list[SourceEntry]:
@@ -134,9 +140,15 @@ def _source_of(part: Part, sources: Sequence[SourceEntry]) -> str | None:
 
 def _columns_of_table(table: Table) -> Iterator[ContractColumn]:
     columns = titles.columns(table.headings, titles.CONTRACT)
-    if "column" not in columns or not columns.keys() & {"type", "meaning", "may be empty", "required"} or "source" in titles.columns(table.headings[:1], {"source": "source.*"}):
+    if (
+        "column" not in columns
+        or not columns.keys() & {"type", "meaning", "may be empty", "required"}
+        or "source" in titles.columns(table.headings[:1], {"source": "source.*"})
+    ):
         return
-    if "delivered" in titles.columns(table.headings, titles.SOURCE_TABLE) and "location" in titles.columns(table.headings, titles.SOURCE_TABLE):
+    if "delivered" in titles.columns(table.headings, titles.SOURCE_TABLE) and "location" in titles.columns(
+        table.headings, titles.SOURCE_TABLE
+    ):
         return
     for row in table.rows:
         name = row.cell(columns["column"])

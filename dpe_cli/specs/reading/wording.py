@@ -11,7 +11,8 @@ from dpe_cli.specs.text import NOTHING, Text
 _SUFFIX = r"(?:csv|tsv|txt|psv|dat|jsonl|ndjson|json|xlsx|xlsm|xls|parquet|db|sqlite3?|xml|zip|gz|zst|bz2|xz)"
 # A URL, or a path with a slash or the suffix of a data file; `*` and `?` are those of a pattern of names.
 LOCATION = re.compile(
-    rf"\$\{{\w+\}}[^\s`,;)|]*|[a-z][a-z0-9+.-]*://[^\s`,;)|]+|singer:[\w-]+|(?:[\w.*?{{}}\[\]-]+/)+[\w.*?{{}}-]*[\w*}}]|[\w*?-]+(?:\.[\w*?-]+)*\.{_SUFFIX}\b(?:\.\w+)?", re.IGNORECASE
+    rf"\$\{{\w+\}}[^\s`,;)|]*|[a-z][a-z0-9+.-]*://[^\s`,;)|]+|singer:[\w-]+|(?:[\w.*?{{}}\[\]-]+/)+[\w.*?{{}}-]*[\w*}}]|[\w*?-]+(?:\.[\w*?-]+)*\.{_SUFFIX}\b(?:\.\w+)?",
+    re.IGNORECASE,
 )
 SOURCE_NAME = re.compile(rf"\b[a-z_]\w*\.(?!{_SUFFIX}\b)[a-z_]\w*\b", re.IGNORECASE)
 _FORMAT = re.compile(
@@ -31,7 +32,9 @@ _LOADING: Mapping[Loading, str] = {
     "append": r"\beach (?:\w+ ){1,2}once\b|\bappend|\badd(?:ed|s)?\b|\baccumulat|\ball (?:deliveries|files) (?:are )?(?:kept|stay)|\bonly once\b|\bnew (?:files|records|rows|lines)\b|\bcumulat|\bonce each\b|\beach file\b|\bkept\b",
 }
 _YES = re.compile(r"(?:yes|y|true|x|✓|✔|may|nullable|optional|allowed|possible|sometimes|often|rarely|seldom)\b.*", re.IGNORECASE)
-_NO = re.compile(r"(?:no|n|false|never|not null|required|mandatory|not allowed|always (?:there|filled|present)|must not)\b.*", re.IGNORECASE)
+_NO = re.compile(
+    r"(?:no|n|false|never|not null|required|mandatory|not allowed|always (?:there|filled|present)|must not)\b.*", re.IGNORECASE
+)
 
 
 def location(text: Text) -> Text:
