@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dpe_cli.specs.source_data import SourceData
 
 # Of each source; what is beyond them is checked when it is loaded.
 _MOST_RECORDS = 1_000_000
+_NAMED = frozenset({"model", "seed", "snapshot"})
 
 
 def check(project: Project, paths: Sequence[Path], progress: Progress) -> list[Verdict]:
@@ -32,10 +34,11 @@ def check(project: Project, paths: Sequence[Path], progress: Progress) -> list[V
         SpecError: a spec cannot be read at all.
     """
     readings = {name: partial(_read, source, project.directory) for name, source in project.sources.items()}
+    nodes = frozenset(str(node["name"]).casefold() for node in project.manifest["nodes"].values() if node["resource_type"] in _NAMED)
     verdicts = []
     for path in paths:
         with progress.task(path.name):
-            verdicts.append(gate.check(read(path), project.directory, readings))
+            verdicts.append(gate.check(replace(read(path), project_names=nodes), project.directory, readings))
     return verdicts
 
 

@@ -32,6 +32,7 @@ def known(requirement: Requirement) -> set[str]:
     for name in (*requirement.tables, *requirement.source_names):
         names |= {name.casefold(), *name.casefold().split(".")}
     names |= {text.lower for field in requirement.fields.values() for text in field.values}
+    names |= requirement.project_names
     return names
 
 

@@ -175,6 +175,8 @@ class Requirement:
     questions: tuple[Question, ...] = ()
     # Rows with more cells than their table has columns: a cell that contains an unprotected `|`.
     surplus: tuple[Text, ...] = field(default=())
+    # Names of the project's seeds, models and sources, which a spec may mention.
+    project_names: frozenset[str] = frozenset()
 
     def text_of(self, name: str) -> Text:
         """Return a field's value; empty if it is missing."""

@@ -61,7 +61,7 @@ def _misfit(source: SourceEntry, pattern: Pattern) -> str:
     if not source.location:
         return ""
     kind = _kind(wording.location(source.location).bare)
-    if pattern.needs.location and kind not in pattern.needs.location:
+    if kind is not None and pattern.needs.location and kind not in pattern.needs.location:
         return f"comes from {_WORDS[kind]}, and the pattern is for {' or '.join(_WORDS[wanted] for wanted in pattern.needs.location)}"
     loading = wording.loading(source.loading)
     if pattern.needs.loading is not None and loading is not None and loading != pattern.needs.loading:
@@ -77,7 +77,10 @@ _LOADINGS = {
 }
 
 
-def _kind(location: str) -> str:
+def _kind(location: str) -> str | None:
+    """Return what a location is; None if the environment says so."""
+    if location.startswith("${"):
+        return None
     if location.startswith("singer:"):
         return "tap"
     if location.startswith(("http://", "https://")):
