@@ -27,6 +27,7 @@ from dpe_cli.server.embedded.server import EmbeddedServer
 from dpe_cli.server.server import Server
 from dpe_cli.sources.options import schema
 from dpe_cli.sources.options.formats import FORMATS
+from dpe_cli.specs import findings
 
 REPOSITORY = Path(__file__).parents[1]
 REFERENCE = REPOSITORY / "docs" / "reference"
@@ -50,6 +51,14 @@ makes the exit status 1, and keeps `dpe run` from publishing and `dpe validate` 
 
 | check | severity | what it finds | why that matters |
 |---|---|---|---|"""
+
+FINDINGS_HEAD = """# What `dpe spec check` finds unclear
+
+Each kind of question about a [spec](../../guides/specs.md), and who has to answer it. An id never changes its meaning. A spec with a
+question is refused: the exit status is 1.
+
+| kind | who answers | what is unclear |
+|---|---|---|"""
 
 OPTIONS_HEAD = """# Options of the external block
 
@@ -245,6 +254,16 @@ def _pinned(path: Path) -> str:
     return str(version)
 
 
+def spec_findings() -> dict[str, str]:
+    """Return the texts of spec-findings: a list of the kinds, and a page for each."""
+    rows = [f"| [{kind.id}]({kind.id}.md) | {kind.answers} | {kind.title} |" for kind in findings.kinds().values()]
+    pages = {
+        f"{kind.id}.md": f"# {kind.id}: {kind.title}\n\nAnswered by: the {kind.answers}. `{kind.name}` in the results for programs.\n\n{kind.why}\n\n{kind.text}\n"
+        for kind in findings.kinds().values()
+    }
+    return {"README.md": "\n".join([FINDINGS_HEAD, *rows, ""])} | pages
+
+
 def results_schema() -> str:
     """Return the text of results.schema.json."""
     return json.dumps(result_schemas.results(), indent=2) + "\n"
@@ -259,12 +278,17 @@ PAGES: dict[str, Callable[[], str]] = {
     "source-options.md": source_options,
 }
 LEDGER_PAGE = "ledger-tables.md"
+FINDINGS = "spec-findings"
 
 
 def main() -> None:
     """Write all pages; a server runs meanwhile, for the one that describes its tables."""
     for name, page in PAGES.items():
         (REFERENCE / name).write_text(page(), encoding="utf-8")
+    for path in (REFERENCE / FINDINGS).glob("*.md"):
+        path.unlink()
+    for name, text in spec_findings().items():
+        (REFERENCE / FINDINGS / name).write_text(text, encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix="dpe-docs-") as directory:
         Path(directory).chmod(0o711)
         embedded = EmbeddedServer(Path(directory))

@@ -43,6 +43,7 @@ from dpe_cli.quality.rules import Rule
 from dpe_cli.server.bootstrap import BootstrapReport
 from dpe_cli.server.server import ServerStatus
 from dpe_cli.server.sessions import Session
+from dpe_cli.specs.findings import Answers
 
 Schema = dict[str, Any]
 
@@ -187,6 +188,36 @@ def _commands() -> dict[str, Schema]:
     return {
         "run": {"anyOf": [_RUN, _PLAN]},
         "extract": _EXTRACTED,
+        "spec check": _object(
+            specs=_list(
+                _object(
+                    ticket=str,
+                    file=str,
+                    accepted=bool,
+                    findings=_list(_object(id=str, kind=str, line=int, answers=Answers, addressee=str, what=str, question=str)),
+                    sources=_list(_object(source=str, records=int, all=bool)),
+                    figures_compared=int,
+                    figures_not_compared=list[str],
+                )
+            )
+        ),
+        "spec list": _object(
+            specs=_list(
+                _object(
+                    ticket=str,
+                    title=str,
+                    status=str | None,
+                    owner=str,
+                    pattern=str | None,
+                    file=str,
+                    sources=list[str],
+                    models=list[str],
+                    rules=list[str],
+                )
+            )
+        ),
+        "spec template": _object(text=str),
+        "spec new": _object(file=str, ticket=str, sources=list[str]),
         "source infer": _object(optional=["file"], name=str, records=int, yaml=str, file=str),
         "init": {"anyOf": [_object(project=str, directory=str, files=list[str], rls=_nullable({"type": "object"})), _object(**_ADOPTION)]},
         "validate": _object(verdict=_VERDICT, errors=list[Problem], **_VALIDATION),

@@ -72,8 +72,16 @@ Element = Heading | Paragraph | Item | Table
 def elements(text: str) -> list[Element]:
     """Return the elements of a text in their order. Code blocks are left out: they are examples."""
     lines = [_BULLET.sub(r"\1- ", line) for line in text.split("\n")]
-    text = "\n".join(lines)
-    return list(_elements(MarkdownIt("commonmark").enable("table").parse(text), lines))
+    found: list[Element] = []
+    before: Table | None = None
+    for element in _elements(MarkdownIt("commonmark").enable("table").parse("\n".join(lines)), lines):
+        if isinstance(element, Table):
+            if before is not None and not any(element.headings) and len(element.headings) <= len(before.headings):
+                # Rows below a table, after an empty line, belong to it.
+                element = _continued(before, element)
+            before = element
+        found.append(element)
+    return found
 
 
 def cells(line: str) -> list[str]:
@@ -104,6 +112,12 @@ def cells(line: str) -> list[str]:
             cell += line[position]
             position += 1
     return [*found, cell.strip()] if cell.strip() or not line.endswith("|") else found
+
+
+def _continued(table: Table, rows: Table) -> Table:
+    width = len(table.headings)
+    padded = tuple(Row((*row.cells, *[Text("", row.line)] * (width - len(row.cells)))[:width], row.surplus, row.line) for row in rows.rows)
+    return Table(table.headings, padded, rows.line)
 
 
 def _elements(tokens: Sequence[Token], lines: Sequence[str]) -> Iterator[Element]:
@@ -137,9 +151,8 @@ def _inline(text: Text, heading: int | None, numbers: Sequence[int | None], *, i
         yield Item(text, numbers[-1] if is_first else None, len(numbers))
     elif title := _TITLE.fullmatch(text.value.strip()):
         yield Heading(Text(title[1], text.line), _BELOW_ALL)
-    elif all(line.lstrip().startswith("|") for line in text.value.split("\n")) and "\n" in text.value:
-        # A table without the line below its headings.
-        yield _table([(text.line + number, line) for number, line in enumerate(text.value.split("\n"))])
+    elif all(line.lstrip().startswith("|") for line in text.value.split("\n")):
+        yield _without_ruler([(text.line + number, line) for number, line in enumerate(text.value.split("\n"))])
     else:
         yield Paragraph(text)
 
@@ -147,11 +160,21 @@ def _inline(text: Text, heading: int | None, numbers: Sequence[int | None], *, i
 def _table(numbered: Sequence[tuple[int, str]]) -> Table:
     (line, first), *others = numbered
     headings = tuple(Text(cell, line) for cell in cells(first))
-    rows = []
     if others and _RULER.fullmatch(others[0][1]) and "-" in others[0][1]:
         others = others[1:]
-    for number, text in others:
-        found = [Text(cell, number) for cell in cells(text)]
-        found += [Text("", number)] * (len(headings) - len(found))
-        rows.append(Row(tuple(found[: len(headings)]), tuple(found[len(headings) :]), number))
-    return Table(headings, tuple(rows), line)
+    return Table(headings, tuple(_row(text, number, len(headings)) for number, text in others), line)
+
+
+def _without_ruler(numbered: Sequence[tuple[int, str]]) -> Table:
+    """Return a table without the line below its headings; one without headings, either, if it begins with an id, or is a single row."""
+    (line, first), *others = numbered
+    found = cells(first)
+    if others and not re.search(r"\d", found[0] if found else ""):
+        return _table(numbered)
+    return Table(tuple(Text("", line) for _ in found), tuple(_row(text, number, len(found)) for number, text in numbered), line)
+
+
+def _row(text: str, line: int, count: int) -> Row:
+    found = [Text(cell, line) for cell in cells(text)]
+    found += [Text("", line)] * (count - len(found))
+    return Row(tuple(found[:count]), tuple(found[count:]), line)

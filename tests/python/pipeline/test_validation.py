@@ -20,8 +20,9 @@ from dpe_cli.project.project import Project
 from dpe_cli.quality import dimensions
 from dpe_cli.quality.coverage import RuleTest, rule_tests
 from dpe_cli.quality.reconciliation import Balance, Reconciliation
-from dpe_cli.specs.requirement import RuleRow
-from dpe_cli.specs.spec import FrontMatter, Spec
+from dpe_cli.specs.requirement import Field, Requirement, RuleRow
+from dpe_cli.specs.spec import Spec
+from dpe_cli.specs.text import Text
 
 SCHEMAS = ("dpe", "raw", "core", "finance", "quality")
 
@@ -308,10 +309,11 @@ def test_a_version_from_before_the_tenant_column_has_no_tenants(shop: Shop) -> N
     assert ["a stranger", "its owner, no context"] == [visible.who for visible in _visible_rows(shop)]
 
 
-def _spec(*, rules: Sequence[str] = ("SHOP-1-01", "SHOP-1-02"), **fields: object) -> Spec:
-    wanted = {"ticket": "SHOP-1", "title": "Orders", "owner": "sales", "sources": ["shop.orders"], "models": ["fct_orders"]} | fields
+def _spec(*, rules: Sequence[str] = ("SHOP-1-01", "SHOP-1-02"), **fields: list[str]) -> Spec:
+    wanted = {"owner": ["sales"], "sources": ["shop.orders"], "models": ["fct_orders"]} | fields
+    named = {name: Field(name, tuple(Text(value, 1) for value in values), 1) for name, values in wanted.items()}
     rows = tuple(RuleRow(rule_id, line, {}) for line, rule_id in enumerate(rules, 10))
-    return Spec(Path("SHOP-1-spec.md"), FrontMatter.model_validate(wanted), rows)
+    return Spec(Requirement(Path("SHOP-1-spec.md"), "SHOP-1", named, (), rules=rows))
 
 
 @pytest.fixture
