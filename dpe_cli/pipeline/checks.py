@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -10,8 +10,9 @@ from psycopg import sql
 
 from dpe_cli.access import checks
 from dpe_cli.access.visibility import Visibility
+from dpe_cli.project.model import Model
 from dpe_cli.project.source import Source
-from dpe_cli.quality import coverage
+from dpe_cli.quality import coverage, spec_differences
 from dpe_cli.quality.coverage import RuleTest
 from dpe_cli.quality.freshness import Freshness
 from dpe_cli.quality.reconciliation import Reconciliation
@@ -128,9 +129,16 @@ def check_protection(
     )
 
 
-def check_coverage(tests: Sequence[RuleTest], specs: Sequence[Spec], *, sources: Collection[str], models: Collection[str]) -> Check:
-    """Check that the project has what specs require: a test for each rule, and each source and model, by name."""
-    faults = [*coverage.rules_without_test(tests, specs), *coverage.missing_from_project(specs, sources, models)]
+def check_coverage(
+    tests: Sequence[RuleTest], specs: Sequence[Spec], *, sources: Collection[str], models: Mapping[str, Sequence[Model]]
+) -> Check:
+    """Check that the project has and declares what specs say: a test for each rule, and each source and model, by name."""
+    declared = [model for named in models.values() for model in named]
+    faults = [
+        *coverage.rules_without_test(tests, specs),
+        *coverage.missing_from_project(specs, sources, models),
+        *spec_differences.different_from_specs(tests, specs, declared),
+    ]
     rules = sum(len(spec.rules) for spec in specs)
     detail = f"every rule of {', '.join(spec.ticket for spec in specs)} has a test ({rules:,})" if specs else "no specs"
     return Check("spec coverage", detail, tuple(faults))

@@ -15,6 +15,7 @@ from dpe_cli.ingest.extract import inputs_of
 from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project
 from dpe_cli.project.source import Source
+from dpe_cli.quality import coverage, spec_differences
 from dpe_cli.specs import gate
 from dpe_cli.specs.gate import Verdict
 from dpe_cli.specs.reading.read import read
@@ -35,10 +36,13 @@ def check(project: Project, paths: Sequence[Path], progress: Progress) -> list[V
     """
     readings = {name: partial(_read, source, project.directory) for name, source in project.sources.items()}
     nodes = frozenset(str(node["name"]).casefold() for node in project.manifest["nodes"].values() if node["resource_type"] in _NAMED)
+    tests, models = coverage.rule_tests(project.manifest), list(project.models.values())
     verdicts = []
     for path in paths:
         with progress.task(path.name):
-            verdicts.append(gate.check(replace(read(path), project_names=nodes), project.directory, readings))
+            requirement = replace(read(path), project_names=nodes)
+            implemented = list(spec_differences.differences(requirement, tests, models))
+            verdicts.append(gate.check(requirement, project.directory, readings, implemented))
     return verdicts
 
 

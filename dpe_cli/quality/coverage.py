@@ -21,6 +21,7 @@ class RuleTest:
     dimension: str
     owner: str
     because: str
+    severity: str = "error"
 
 
 def rule_tests(manifest: Mapping[str, Any]) -> list[RuleTest]:
@@ -43,6 +44,7 @@ def _rule_test(node: Mapping[str, Any]) -> RuleTest:
         dimension=str(meta.get("dimension", "")),
         owner=str(meta.get("owner", "")),
         because=str(meta.get("because", "")),
+        severity=str(node["config"].get("severity") or "error").lower(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,16 +47,18 @@ class Verdict:
 Reading = Callable[[], AbstractContextManager[SourceData]]
 
 
-def check(requirement: Requirement, project_dir: Path, declared: Mapping[str, Reading]) -> Verdict:
+def check(requirement: Requirement, project_dir: Path, declared: Mapping[str, Reading], implemented: Sequence[SpecFinding] = ()) -> Verdict:
     """
     Hold a spec against itself, the registered patterns, and its sources.
 
     `declared` says how to read the sources that the project declares, by name; others are read where the spec says that they are.
+    `implemented` is where the project does not do what the spec says.
 
     Raises:
         ProjectError: the project has a pattern that is not valid.
     """
-    found = dict.fromkeys([*checks.findings(requirement), *pattern_checks.findings(requirement, patterns.registered(project_dir))])
+    registered = patterns.registered(project_dir)
+    found = dict.fromkeys([*checks.findings(requirement), *pattern_checks.findings(requirement, registered), *implemented])
     inspected: list[Inspected] = []
     compared: list[figures.Counted] = []
     for source in requirement.sources:

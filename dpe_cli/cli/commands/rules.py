@@ -10,7 +10,7 @@ import click
 from dpe_cli.cli.app import App
 from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Facts, Lines, Report, Table
-from dpe_cli.quality import coverage, quarantine, results, rules_document
+from dpe_cli.quality import coverage, quarantine, results, rules_document, spec_differences
 from dpe_cli.quality import rules as known
 from dpe_cli.quality.results import NOT_RUN, FailingRow, Run, State
 from dpe_cli.quality.rules import Rule
@@ -153,7 +153,11 @@ def _written(app: App) -> Report:
 def _checked(app: App) -> Report:
     specs = read_all(app.project.specs_directory)
     tests = coverage.rule_tests(app.project.manifest)
-    faults = [*coverage.rules_without_test(tests, specs), *coverage.tests_without_spec(tests, specs)]
+    faults = [
+        *coverage.rules_without_test(tests, specs),
+        *coverage.tests_without_spec(tests, specs),
+        *spec_differences.different_from_specs(tests, specs, list(app.project.models.values())),
+    ]
     path, text = app.project_dir / rules_document.FILE, rules_document.document(known.find_all(app.project.manifest, specs), specs)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         faults.append(f"{path.name}: {'is not up to date' if path.is_file() else 'is missing'}; run `dpe rules --write`")

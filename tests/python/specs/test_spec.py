@@ -113,7 +113,10 @@ FAULTS = {
         "---\nticket: DPE-7\nowner: {team: sales}\n---\n",
         "spec.md, line 3: owner holds fields of its own; write one value, or a list of them",
     ),
-    "a field twice": ("---\nticket: DPE-7\nowner: a\nowner: b\n---\n", "spec.md, line 4: the front matter has owner twice; keep one of the two"),
+    "a field twice": (
+        "---\nticket: DPE-7\nowner: a\nowner: b\n---\n",
+        "spec.md, line 4: the front matter has owner twice; keep one of the two",
+    ),
     "a rule twice": (
         GOOD + "\n| DPE-7-02 | again |\n",
         "spec.md, line 26: rule DPE-7-02 is defined twice; give each rule an id of its own",

@@ -130,7 +130,16 @@ def test_a_template_has_every_part(directory: Path, capsys: pytest.CaptureFixtur
     show(_dpe(directory, "template", "--pattern", "scd2-history"), "text")
 
     shown = capsys.readouterr().out
-    for title in ("Purpose", "Sources", "Transformations", "Published columns", "Who may see what", "Rules", "Acceptance", "Open questions"):
+    for title in (
+        "Purpose",
+        "Sources",
+        "Transformations",
+        "Published columns",
+        "Who may see what",
+        "Rules",
+        "Acceptance",
+        "Open questions",
+    ):
         assert f"# {title}\n" in shown
     assert "pattern: scd2-history\n" in shown
 
