@@ -152,6 +152,10 @@ def _missing(project: _Parsed, place: _Place, kind: str, name: str) -> tuple[str
     if kinds and kind not in kinds.values():
         key, found = next(iter(kinds.items()))
         return f"{name} is a {found}, not a {kind}, {lost}", f"declare it under `{key}:`"
+    taken = [node for node in nodes if getattr(node, "version", None) is not None and Path(node.original_file_path).stem == name]
+    if taken and kind == "model":
+        version = selector_of(taken[0].name, taken[0].version)
+        return f"the file of the model {name} is taken by {version} (defined_in), {lost}", f"give {version} a file of its own"
     of_kind = [node for node in nodes if str(node.resource_type) == kind and node.package_name == place.file.project_name]
     known = {node.name for node in of_kind}
     if name in known:
