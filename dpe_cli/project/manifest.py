@@ -91,15 +91,32 @@ class Parser:
         state_directory(self._directory)
         package.install(self._directory, lambda: dbt.invoke(["deps"], ["--project-dir", str(self._directory)]))
         seen = dbt_inputs.before_parsing(self._directory, self._profiles)
-        parsed = dbt.invoke(["parse"], ["--no-write-json", "--target-path", str(self._path.parent), *self._options]).result
-        if found := unapplied.find(self._directory, parsed, self._variables):
-            # A test that dbt left out would stay out after what it reads has been added: that changes another file.
-            (self._path.parent / PARTIAL).unlink(missing_ok=True)
-            raise ProjectError("; ".join(map(str, found)))
+        parsed = self._parsed()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(dbt.as_json(parsed), encoding="utf-8")
         seen = dbt_inputs.after_parsing(self._directory, seen, parsed)
         self._state_path.write_text(json.dumps({"of": self._identity(), "inputs": asdict(seen)}))
+
+    def _parsed(self) -> Any:
+        """Return dbt's manifest as an object of dbt's, unless the project declares something without effect."""
+        options = ["--no-write-json", "--target-path", str(self._path.parent), *self._options]
+        warned: ProjectError | None = None
+        try:
+            parsed = dbt.invoke(["parse"], options).result
+        except ProjectError as error:
+            if not dbt.is_warning(error):
+                raise
+            # The project makes errors of dbt's warnings, which name no line and no remedy.
+            warned, parsed = error, dbt.invoke(["parse"], [*options, "--warn-error-options", "{}"]).result
+        found = unapplied.find(self._directory, parsed, self._variables)
+        if found or warned:
+            # A test that dbt left out would stay out after what it reads has been added: that changes another file.
+            (self._path.parent / PARTIAL).unlink(missing_ok=True)
+        if found:
+            raise ProjectError("; ".join(map(str, found))) from warned
+        if warned:
+            raise warned
+        return parsed
 
     def _is_fresh(self) -> bool:
         state = _read(self._state_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from textwrap import dedent
 
@@ -12,6 +13,7 @@ from dpe_cli.errors import ProjectError
 from dpe_cli.project import dbt
 from dpe_cli.project.project import Project
 
+TEMPLATE = dbt_projects.REPOSITORY / "dpe_cli/init/templates/project/dbt_project.yml"
 ENTRIES = "models/finance/_entries.yml"
 # A declaration of each kind that dbt does not apply, by the file in which it stands.
 FILES = {
@@ -142,3 +144,21 @@ def test_it_is_refused_with_its_line_and_what_to_do(directory: Path) -> None:
     assert [] == [fault for fault in FAULTS if fault not in first]
     assert len(FAULTS) == first.count("no effect") + first.count("leaves the test out"), first.replace("; ", ";\n")
     assert first == second
+
+
+def test_plain_dbt_refuses_names_too_where_the_settings_of_a_new_project_say_so(tmp_path: Path) -> None:
+    """Each time: dbt keeps nothing of a parse that failed, so partial parsing hides nothing."""
+    files = {"models/core/orders.sql": "select 1 as order_id", "models/core/orders.yml": "models: [{name: ordrs, config: {tags: [core]}}]"}
+    directory = dbt_projects.make(tmp_path / "strict", files)
+    (directory / "models/finance").mkdir()
+    settings = directory / "dbt_project.yml"
+    [options] = [line for line in TEMPLATE.read_text().splitlines() if "warn_error_options" in line]
+    settings.write_text(re.sub("^  warn_error_options.*$", options, settings.read_text(), flags=re.MULTILINE))
+
+    for _ in range(2):
+        with pytest.raises(ProjectError, match="matching node for patch with name 'ordrs'"):
+            dbt.invoke(["parse"], Project(directory).dbt_options)
+    assert f"models/core/orders.yml, line 1: no model is called ordrs, {LOST}; did you mean orders?" == _refusal(directory)
+    settings.write_text(settings.read_text().replace("[NoNodeForYamlKey", "[MacroNotFoundForPatch, NoNodeForYamlKey"))
+    (directory / "models/core/orders.yml").write_text("macros: [{name: ordrs}]")
+    assert 'Found patch for macro "ordrs" which was not found' in _refusal(directory), "an error of the project's own choice"
