@@ -257,10 +257,10 @@ def _pinned(path: Path) -> str:
 def spec_findings() -> dict[str, str]:
     """Return the texts of spec-findings: a list of the kinds, and a page for each."""
     rows = [f"| [{kind.id}]({kind.id}.md) | {kind.answers} | {kind.title} |" for kind in findings.kinds().values()]
-    pages = {
-        f"{kind.id}.md": f"# {kind.id}: {kind.title}\n\nAnswered by: the {kind.answers}. `{kind.name}` in the results for programs.\n\n{kind.why}\n\n{kind.text}\n"
-        for kind in findings.kinds().values()
-    }
+    pages = {}
+    for kind in findings.kinds().values():
+        who = f"Answered by: the {kind.answers}. `{kind.name}` in the results for programs."
+        pages[f"{kind.id}.md"] = f"# {kind.id}: {kind.title}\n\n{who}\n\n{kind.why}\n\n{kind.text}\n"
     return {"README.md": "\n".join([FINDINGS_HEAD, *rows, ""])} | pages
 
 

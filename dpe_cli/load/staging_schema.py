@@ -41,6 +41,11 @@ _OTHER_OWNER = """
 """
 
 
+def how_to_open(schema: str) -> str:
+    """Return what to do if the pipeline may no longer use a schema."""
+    return f"have the schema's owner run `{_GRANTS.format(schema=sql.Identifier(schema)).as_string(None)}`"
+
+
 def open_to_loader(server: Server, schema: str) -> None:
     """
     Let the loader use a schema that dbt has created for models, which therefore belongs to the transformer.
@@ -79,10 +84,9 @@ def create(connection: Connection, table: StagingTable) -> None:
         _create(connection, table.schema, where=where)
         found = connection.execute(_RIGHTS, [table.schema]).fetchone()
     if found is None or not found[0]:
-        statements = _GRANTS.format(schema=sql.Identifier(table.schema)).as_string(connection)
         raise ServerError(
             f"{where}: dpe_loader may not create tables in the schema {table.schema}, or dpe_transformer may not use it; set another "
-            f"schema, or have the schema's owner run `{statements}`"
+            f"schema, or {how_to_open(table.schema)}"
         )
 
 

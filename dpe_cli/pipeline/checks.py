@@ -10,6 +10,7 @@ from psycopg import sql
 
 from dpe_cli.access import checks
 from dpe_cli.access.visibility import Visibility
+from dpe_cli.load.staging_schema import how_to_open
 from dpe_cli.project.model import Model
 from dpe_cli.project.source import Source
 from dpe_cli.quality import coverage, spec_differences
@@ -62,18 +63,21 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
     with contexts.system_context(connection, actor=ACTOR):
         for source in sources:
             relation = source.table.identifier
-            if not columns_of(connection, relation):
-                faults.append(f"{source.name}: was never extracted; run `dpe extract source:{source.name}`")
-                continue
             try:
                 with connection.transaction():
+                    if not columns_of(connection, relation):
+                        faults.append(f"{source.name}: was never extracted; run `dpe extract source:{source.name}`")
+                        continue
                     refuse_code_of_others(connection, relation)
+                    query = sql.SQL(_LOADS).format(name=sql.Literal(source.table.relation), relation=relation)
+                    counted = connection.execute(query).fetchall()
             except psycopg.errors.WrongObjectType as error:
                 faults.append(f"{source.name}: cannot be counted ({server_message(error)})")
                 continue
-            for load_id, location, loaded, present in connection.execute(
-                sql.SQL(_LOADS).format(name=sql.Literal(source.table.relation), relation=relation)
-            ):
+            except psycopg.errors.InsufficientPrivilege as error:
+                faults.append(f"{source.name}: cannot be counted ({server_message(error)}); {how_to_open(source.table.schema)}")
+                continue
+            for load_id, location, loaded, present in counted:
                 total += int(str(present))
                 if loaded != present:
                     faults.append(

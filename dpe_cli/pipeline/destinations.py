@@ -3,9 +3,9 @@ Refuses a project with models that dpe could build but not publish.
 
 They do not declare who may see them although the project requires it, or which targets publish them to readers, their schema is not for
 models or belongs to somebody else, or their name leaves no room for what dpe derives from it, is derived from another one, or is not the
-one that PostgreSQL stores, or a version is in a file that may be another model's (refuse_files_of_others.sql). The macros rls_declaration
-and readers_of refuse most of that when plain dbt builds such a model. Tests may not store their failures next to relations of the project,
-either (refuse_tests_elsewhere.sql).
+one that PostgreSQL stores, or another project has a relation of that name there (refuse_relations_of_others.sql), or a version is in a file
+that may be another model's (refuse_files_of_others.sql). The macros rls_declaration and readers_of refuse most of that when plain dbt
+builds such a model. Tests may not store their failures next to relations of the project, either (refuse_tests_elsewhere.sql).
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from dpe_cli.errors import ProjectError
 from dpe_cli.project.model import READERS_EXAMPLE, Model, in_files_of_others
 from dpe_cli.project.project import Project
 from dpe_cli.project.stored_names import is_folded, stored_name
+from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.relations import MASKED, MOST_BYTES, PREVIOUS, QUARANTINE, is_reserved
 from dpe_cli.server.server import Server
 from dpe_cli.words import plural
 
+ACTOR = "dpe run"
 # Relations with such names are replaced or dropped together with the one from whose name they are derived.
 _DERIVED = {"__dbt_backup": "dbt", "__dbt_tmp": "dbt", MASKED: "dpe", QUARANTINE: "dpe"}
 
@@ -126,9 +128,10 @@ def _faults_of_tests(project: Project) -> Iterator[str]:
 
 
 def _faults_of_server(project: Project, server: Server) -> Iterator[str]:
-    with server.connect("transformer") as connection:
+    with server.connect("transformer") as connection, contexts.system_context(connection, actor=ACTOR):
         yield from _faults_of_schemas(project, connection)
         yield from _faults_of_relations(project, connection)
+        yield from _faults_of_neighbours(project, connection)
 
 
 def _faults_of_schemas(project: Project, connection: Connection) -> Iterator[str]:
@@ -170,6 +173,33 @@ def _faults_of_relations(project: Project, connection: Connection) -> Iterator[s
         yield (
             f"{_where(project, models[schema, name])}: {schema}.{name} belongs to {owner}, so dpe cannot replace it; have an administrator "
             f"run `alter table {relation} owner to dpe_transformer`"
+        )
+
+
+def _faults_of_neighbours(project: Project, connection: Connection) -> Iterator[str]:
+    """Yield the models in the place of another project's, whose readers would see them instead (refuse_relations_of_others.sql)."""
+    models = {stored_name(project.manifest["nodes"][model.unique_id]): model for model in project.models.values()}
+    packages = sorted({str(node["package_name"]) for node in project.manifest["nodes"].values()})
+    rows = connection.execute(
+        """
+        select nspname::text, relname::text, split_part(node, '.', 2)
+        from dpe.protected_relations
+        inner join pg_class on pg_class.oid = relation_id
+        inner join pg_namespace on pg_namespace.oid = relnamespace
+        inner join unnest(%s::text[], %s::text[]) as own (schema_name, relation_name)
+            on nspname = schema_name and relname = relation_name
+        where
+            split_part(node, '.', 2) <> all(%s)
+            -- Not of a package that the project no longer uses.
+            and split_part(node, '.', 2) in (select project from dpe.project_schemas)
+        order by 1, 2
+        """,
+        [[schema for schema, _ in models], [name for _, name in models], packages],
+    ).fetchall()
+    for schema, name, owner in rows:
+        yield (
+            f"{_where(project, models[schema, name])}: {schema}.{name} belongs to the project {owner}, whose readers would see this model "
+            f"instead; set another schema or alias for target {project.target}, or drop that relation if the project is gone"
         )
 
 

@@ -34,6 +34,13 @@ def invoke(command: Sequence[str], options: Sequence[str], callbacks: Sequence[C
     return outcome
 
 
+def is_warning(error: ProjectError) -> bool:
+    """Return whether it is one of dbt's warnings that the project's settings make an error (`warn_error_options`)."""
+    from dbt_common.exceptions import EventCompilationError
+
+    return isinstance(error.__cause__, EventCompilationError)
+
+
 def remove_tests(manifest: Any, unique_ids: Collection[str]) -> None:
     """
     Remove tests from a manifest, so that dbt does not run them.

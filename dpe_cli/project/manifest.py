@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dpe_cli import __version__
-from dpe_cli.project import dbt, dbt_inputs, package
+from dpe_cli.errors import ProjectError
+from dpe_cli.project import dbt, dbt_inputs, package, unapplied
 from dpe_cli.state import state_directory, state_path
 
 T = TypeVar("T")
+# dbt's own file of what it has parsed.
+PARTIAL = "partial_parse.msgpack"
 
 
 class Parser:
@@ -39,7 +42,7 @@ class Parser:
         Return the manifest, after parsing if a file of the project, or a variable that it uses, has changed.
 
         Raises:
-            ProjectError: dbt refuses the project.
+            ProjectError: dbt refuses the project, or the project declares something without effect.
         """
         if self._is_fresh() and (fresh := _read(self._path)):
             return fresh
@@ -61,6 +64,10 @@ class Parser:
         value = derive(self.manifest())
         path.write_text(json.dumps({"of": self._identity(), "value": value}))
         return value
+
+    @property
+    def _variables(self) -> str | None:
+        return self._options[self._options.index("--vars") + 1] if "--vars" in self._options else None
 
     def _identity(self) -> list[object]:
         """Tell this manifest from another, also from one of a parse that was interrupted before its inputs were remembered."""
@@ -84,11 +91,32 @@ class Parser:
         state_directory(self._directory)
         package.install(self._directory, lambda: dbt.invoke(["deps"], ["--project-dir", str(self._directory)]))
         seen = dbt_inputs.before_parsing(self._directory, self._profiles)
-        parsed = dbt.invoke(["parse"], ["--no-write-json", "--target-path", str(self._path.parent), *self._options]).result
+        parsed = self._parsed()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(dbt.as_json(parsed), encoding="utf-8")
         seen = dbt_inputs.after_parsing(self._directory, seen, parsed)
         self._state_path.write_text(json.dumps({"of": self._identity(), "inputs": asdict(seen)}))
+
+    def _parsed(self) -> Any:
+        """Return dbt's manifest as an object of dbt's, unless the project declares something without effect."""
+        options = ["--no-write-json", "--target-path", str(self._path.parent), *self._options]
+        warned: ProjectError | None = None
+        try:
+            parsed = dbt.invoke(["parse"], options).result
+        except ProjectError as error:
+            if not dbt.is_warning(error):
+                raise
+            # The project makes errors of dbt's warnings, which name no line and no remedy.
+            warned, parsed = error, dbt.invoke(["parse"], [*options, "--warn-error-options", "{}"]).result
+        found = unapplied.find(self._directory, parsed, self._variables)
+        if found or warned:
+            # A test that dbt left out would stay out after what it reads has been added: that changes another file.
+            (self._path.parent / PARTIAL).unlink(missing_ok=True)
+        if found:
+            raise ProjectError("; ".join(map(str, found))) from warned
+        if warned:
+            raise warned
+        return parsed
 
     def _is_fresh(self) -> bool:
         state = _read(self._state_path)

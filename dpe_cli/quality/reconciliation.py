@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.errors import ServerError
+from dpe_cli.load.staging_schema import how_to_open
 from dpe_cli.project.model import Model
 from dpe_cli.project.source import Source
 from dpe_cli.quality.reconcile_config import KINDS, ReconciledModel
@@ -126,16 +127,18 @@ def reconcile_files(connection: Connection, sources: Sequence[Source]) -> Reconc
     with contexts.system_context(connection, actor=ACTOR):
         for source in sources:
             name = f"{source.external.delivered_by} → {source.name}"
-            if _exists(connection, source.table.identifier):
-                try:
-                    with connection.transaction():
-                        # The owner of the schema could have put a relation of its own in the table's place.
-                        refuse_code_of_others(connection, source.table.identifier)
-                        result.balances.append(_count_files(connection, source, name))
-                except psycopg.errors.WrongObjectType as error:
-                    result.uncounted[name] = f"cannot be counted ({server_message(error)})"
-            else:
-                result.uncounted[name] = f"was never extracted; run `dpe extract source:{source.name}`"
+            try:
+                with connection.transaction():
+                    if not _exists(connection, source.table.identifier):
+                        result.uncounted[name] = f"was never extracted; run `dpe extract source:{source.name}`"
+                        continue
+                    # The owner of the schema could have put a relation of its own in the table's place.
+                    refuse_code_of_others(connection, source.table.identifier)
+                    result.balances.append(_count_files(connection, source, name))
+            except psycopg.errors.WrongObjectType as error:
+                result.uncounted[name] = f"cannot be counted ({server_message(error)})"
+            except psycopg.errors.InsufficientPrivilege as error:
+                result.uncounted[name] = f"cannot be counted ({server_message(error)}); {how_to_open(source.table.schema)}"
     return result
 
 

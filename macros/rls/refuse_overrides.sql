@@ -3,9 +3,9 @@
     that protection relies on, or of one of dbt's variables in Jinja. The first on-run-start hook.
 
     A project may have its own macros for names of schemas, aliases and databases, its own `ref` and `source`, generic tests, and those
-    that dpe's macros call (next_implementation). It may also have its own forms of dbt's cross-database macros (macros/utils in dbt), which
-    return expressions: what is built, and in which order, does not depend on them, and dpe's macros do not call them. Those of other
-    packages count for the nodes of these packages, which call them.
+    that dpe's macros call (next_implementation). It may also have its own forms of those of dbt's cross-database macros (macros/utils in
+    dbt) that only models call. The others are part of contracts (cast), of snapshots and incremental models (equals), and of unit tests
+    (escape_single_quotes, safe_cast, string_literal). Macros of other packages count for the nodes of these packages, which call them.
 #}
 {% macro refuse_overrides() %}
 
@@ -26,10 +26,10 @@
     {% set called = ['create_indexes', 'create_table_as', 'create_view_as', 'get_test_sql'] %}
     {% set free = [
         'generate_alias_name', 'generate_database_name', 'generate_schema_name', 'ref', 'source',
-        'any_value', 'array_append', 'array_concat', 'array_construct', 'bool_or', 'cast', 'cast_bool_to_text', 'concat', 'date', 'date_spine',
-        'date_trunc', 'dateadd', 'datediff', 'equals', 'escape_single_quotes', 'except', 'generate_series', 'get_intervals_between',
-        'get_powers_of_two', 'hash', 'intersect', 'last_day', 'length', 'listagg', 'position', 'replace', 'right', 'safe_cast', 'split_part',
-        'string_literal', 'type_bigint', 'type_boolean', 'type_float', 'type_int', 'type_numeric', 'type_string', 'type_timestamp',
+        'any_value', 'array_append', 'array_concat', 'array_construct', 'bool_or', 'cast_bool_to_text', 'concat', 'date', 'date_spine',
+        'date_trunc', 'dateadd', 'datediff', 'except', 'generate_series', 'get_intervals_between',
+        'get_powers_of_two', 'hash', 'intersect', 'last_day', 'length', 'listagg', 'position', 'replace', 'right', 'split_part',
+        'type_bigint', 'type_boolean', 'type_float', 'type_int', 'type_numeric', 'type_string', 'type_timestamp',
     ] %}
     {% set names = [
         'adapter', 'api', 'builtins', 'config', 'context', 'dbt', 'dpe', 'env_var', 'exceptions', 'execute', 'flags', 'fromjson', 'fromyaml',

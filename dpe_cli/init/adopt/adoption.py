@@ -20,7 +20,7 @@ from dpe_cli.init.adopt import declarations, present, questions, refused, settin
 from dpe_cli.init.adopt.changes import Change, Changes
 from dpe_cli.init.adopt.questions import Question
 from dpe_cli.init.adopt.refused import Refusal
-from dpe_cli.project import dbt, package
+from dpe_cli.project import dbt, package, unapplied
 from dpe_cli.project.dbt_inputs import profiles_file, settings_of
 from dpe_cli.project.identity import rendered
 from dpe_cli.project.model import Model, models_of
@@ -77,7 +77,7 @@ def plan(project: Project, given: DbtOptions, answers: Answers) -> Adoption:
         ProjectError: dbt cannot read the project, or one of its files cannot be extended safely.
         UsageError: an answer names no model, target or column.
     """
-    manifest = _read(project)
+    manifest, without_effect = _read(project, given.variables)
     name, models = manifest["metadata"]["project_name"], models_of(manifest)
     profiles = profiles_file(project.directory, given.profiles_dir)
     profile_name, profile = _profile(project.directory, profiles, given.variables)
@@ -110,20 +110,25 @@ def plan(project: Project, given: DbtOptions, answers: Answers) -> Adoption:
         private=sorted({model.selector for model in models.values()}.difference(question.model for question in asked)),
         targets=sorted(outputs),
         readers={target: roles for kind in _KINDS for target, roles in declarations.named_readers(changes, kind).items()},
-        refusals=refused.find(project.directory, manifest, profile, known),
+        refusals=[*refused.find(project.directory, manifest, profile, known), *without_effect],
         statements=statements.write(manifest, models.values(), known),
         variables=known.variables,
         unknown=known.unknown,
     )
 
 
-def _read(project: Project) -> Mapping[str, Any]:
-    """Return dbt's manifest, without writing anything into the project's directory, if it does not use dpe yet."""
+def _read(project: Project, variables: str | None) -> tuple[Mapping[str, Any], list[Refusal]]:
+    """
+    Return dbt's manifest, and what the project declares without effect.
+
+    This writes nothing into the project's directory, if it does not use dpe yet.
+    """
     package.install(project.directory, lambda: dbt.invoke(["deps"], ["--project-dir", str(project.directory)]))
     with TemporaryDirectory(prefix="dpe-init-") as place:
         options = ["--no-write-json", "--target-path", place, "--log-path", place, "--no-send-anonymous-usage-stats"]
         outcome = dbt.invoke(["parse"], [*options, *project.dbt_options])
-        return json.loads(dbt.as_json(outcome.result))  # type: ignore[no-any-return]
+        found = [Refusal(fault.where, fault.what, fault.remedy) for fault in unapplied.find(project.directory, outcome.result, variables)]
+        return json.loads(dbt.as_json(outcome.result)), found
 
 
 def _profile(directory: Path, profiles: Path, variables: str | None) -> tuple[str, object]:

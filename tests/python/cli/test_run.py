@@ -102,6 +102,21 @@ def test_a_run_ends_with_a_summary(shop: Shop, dpe: Dpe) -> None:
     assert "DPE SUCCESS" == done.out.splitlines()[-1]
 
 
+def test_a_declaration_without_effect_is_refused_before_the_work(shop: Shop, dpe: Dpe) -> None:
+    """By each command that reads the project, each time: its model would be published without it."""
+    shop.write({"data/orders/wednesday.csv": "order_id,shop,amount\n4,HA,40\n"})
+    shop.change_columns("- name: fct_orders", "- name: fct_ordres")
+
+    for command in ("run", "extract", "validate", "rules --check", "rls check"):
+        done = dpe(*command.split())
+
+        assert 1 == done.status, command
+        assert "models/finance/_finance__models.yml, line 2: no model is called fct_ordres, so what it declares has no effect" in done.err
+        assert "did you mean fct_orders?" in done.err
+    with shop.server.connect("admin") as connection:
+        assert [(2,)] == connection.execute("select count(*) from dpe.extracts").fetchall()
+
+
 def test_a_reader_that_uses_an_earlier_version_is_named(shop: Shop, dpe: Dpe, reader: Callable[..., str]) -> None:
     """The run succeeds and names a temporary view of the old version; --end-sessions ends its session."""
     login = reader(shop.server, "UA")

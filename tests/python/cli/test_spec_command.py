@@ -95,7 +95,7 @@ def test_specs_are_listed(directory: Path, capsys: pytest.CaptureFixture[str]) -
 
     specs = json.loads(capsys.readouterr().out)["specs"]
     assert ["SHOP-30", "SHOP-52"] == sorted(spec["ticket"] for spec in specs)
-    assert ["scd2-history", ["dim_prices"]] == [[spec["pattern"], spec["models"]] for spec in specs if spec["ticket"] == "SHOP-30"][0]
+    assert ["scd2-history", ["dim_prices"]] == next([spec["pattern"], spec["models"]] for spec in specs if spec["ticket"] == "SHOP-30")
 
 
 def test_a_new_spec_is_filled_in_and_asks_for_the_rest(directory: Path) -> None:

@@ -365,18 +365,20 @@ def test_what_dpe_will_refuse_is_found_with_its_place(warehouse: Warehouse, name
 
 
 def test_files_and_names_that_dpe_refuses_are_found(warehouse: Warehouse) -> None:
-    """A version in a file that may be another model's, and a name that PostgreSQL would fold; `dpe run` refuses both."""
+    """A version in a file that may be another model's, a name that PostgreSQL would fold, a misspelt one; `dpe run` refuses all."""
     models = warehouse.directory / "models/marts/customers"
     (models / "dim_customers_v1.sql").rename(models / "dim_clients.sql")
     described = models / "_customers__models.yml"
     described.write_text(described.read_text().replace("- v: 1\n", "- v: 1\n        defined_in: dim_clients\n"))
     (models / "folded.sql").write_text("{{ config(alias='Folded') }} select 1 as one")
+    (models / "folded.yml").write_text("models:\n  - {name: foldde, config: {contract: {enforced: true}}}\n")
     settings = warehouse.directory / "dbt_project.yml"
     settings.write_text(f"{settings.read_text()}\nquoting: {{identifier: false}}\n")
 
     refused = _refused(warehouse.init())
 
-    assert {"models/marts/customers/dim_clients.sql", "models/marts/customers/folded.sql"} == set(refused.values())
+    paths = {"models/marts/customers/dim_clients.sql", "models/marts/customers/folded.sql", "models/marts/customers/folded.yml, line 2"}
+    assert paths == set(refused.values())
     assert "version 1 of dim_customers is in a file that may be another model's" in refused
 
 

@@ -145,6 +145,22 @@ def test_what_replaced_a_staging_table_is_not_counted(stage: Stage, reader: Call
     assert [(False,)] == ran
 
 
+def test_what_the_pipeline_may_no_longer_use_is_not_counted(stage: Stage) -> None:
+    """With the statement that opens the schema again; the counts of other sources are still shown."""
+    source = stage("id integer", schema=_new_name()).deliver("id\n1\n")
+    source.extract()
+    _administer(source, "revoke usage on schema {} from dpe_loader, dpe_transformer")
+
+    with source.server.connect("loader") as connection:
+        files = reconciliation.reconcile_files(connection, [source.source])
+    with source.server.connect("transformer") as connection:
+        loads = validation.check_counts(connection, [source.source])
+
+    schema = source.table.schema
+    said = f"cannot be counted (permission denied for schema {schema}); have the schema's owner run `grant usage, create on schema"
+    assert [True, True] == [said in fault for fault in (*files.faults, *loads.faults)]
+
+
 @pytest.mark.parametrize("statement", ["revoke create on schema {} from dpe_loader", "revoke usage on schema {} from dpe_transformer"])
 def test_a_schema_that_models_could_not_use_is_refused_as_well(stage: Stage, statement: str) -> None:
     """The rows would be loaded, but no model could read them; or the loader could read tables, but not create them."""

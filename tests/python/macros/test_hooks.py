@@ -18,6 +18,7 @@ from support import dbt_projects, schemas
 
 from dpe_cli.access import checks
 from dpe_cli.errors import BuildError
+from dpe_cli.init.adopt import refused
 from dpe_cli.pipeline import protection
 from dpe_cli.project.dbt_runner import NodeResult, run_dbt
 from dpe_cli.project.project import Project
@@ -639,11 +640,47 @@ def test_a_macro_that_overrides_dbts_own_is_refused(server: Server, tmp_path: Pa
     assert f"{name} (macros/helper.sql): overrides a macro or a variable of dbt that protection relies on" in str(caught.value)
 
 
+def test_an_expression_of_which_contracts_snapshots_or_unit_tests_depend_is_not_overridden(server: Server, tmp_path: Path) -> None:
+    """A contract would compare other types, a snapshot or an incremental model replace other rows, a unit test pass with any rows."""
+    project = Project(
+        dbt_projects.make(tmp_path / "expressions", {"models/finance/orders_of_shops.sql": f"{{{{ config({META}) }}}} {ROWS}"})
+    )
+
+    for name in ("cast", "postgres__equals", "default__string_literal"):
+        dbt_projects.write(project.directory, {"macros/helper.sql": f"{{% macro {name}(one, other=none) %}}true{{% endmacro %}}"})
+        with pytest.raises(BuildError, match=re.escape(f"{name} (macros/helper.sql): overrides a macro or a variable of dbt")):
+            run_dbt(project, server, ["run"])
+
+
+def test_what_a_project_may_override_is_called_by_no_macro_that_builds_or_tests(tmp_path: Path) -> None:
+    """Neither of dbt's macros nor of dpe's: only by each other, and by those for dates of earlier versions, which only models call."""
+    project = Project(dbt_projects.make(tmp_path / "free", {}))
+    # These decide names, and what `ref` and `source` in a model return.
+    own = {"generate_alias_name", "generate_database_name", "generate_schema_name", "ref", "source"}
+    free = set(refused._constants("refuse_overrides")["free"]).difference(own)
+    of_tools = {id_: macro for id_, macro in project.manifest["macros"].items() if macro["package_name"] in {"dbt", "dbt_postgres", "dpe"}}
+
+    def base(name: str) -> str:
+        return re.sub("^(default|postgres|)_+(?=[a-z])", "", name.rpartition(".")[2]).removeprefix("default_")
+
+    calls = {
+        f"{macro['name']} calls {called}"
+        for macro in of_tools.values()
+        if base(macro["name"]) not in {*free, "split_part_negative"} and "backcompat" not in macro["name"]
+        for called in macro["depends_on"]["macros"]
+        if base(called) in free
+    }
+
+    # A method of dbt's relations, which dbt takes for the macro.
+    assert {"default__check_schema_exists calls macro.dbt.replace"} == calls
+    assert "macro.dbt.dateadd" in of_tools["macro.dbt_postgres.postgres__last_day"]["depends_on"]["macros"]
+
+
 def test_a_macro_that_is_named_like_a_cross_database_one_is_the_projects(server: Server, tmp_path: Path) -> None:
     """It returns an expression: models that call it get the project's, and are protected all the same."""
     files = {
-        "macros/expressions.sql": "{% macro string_literal(text) %}'{{ text }}!'{% endmacro %}",
-        "models/finance/orders_of_shops.sql": f"{{{{ config({META}) }}}} select 1 as order_id, {{{{ string_literal('UA') }}}} as shop",
+        "macros/expressions.sql": "{% macro concat(fields) %}{{ fields | join(' || ') }} || '!'{% endmacro %}",
+        "models/finance/orders_of_shops.sql": f"{{{{ config({META}) }}}} select 1 as order_id, {{{{ concat([\"'U'\", \"'A'\"]) }}}} as shop",
     }
 
     built = run_dbt(Project(dbt_projects.make(tmp_path / "worded", files)), server, ["build"])

@@ -83,7 +83,9 @@ def test_a_version_takes_no_file_of_another_model(shop: Shop) -> None:
     for directory in (".dpe/parsed", "target"):
         shutil.rmtree(shop.directory / directory)
 
-    with pytest.raises(ProjectError, match=r"mine\.v1 \(models/finance/fct_leaf\.sql\): the file may be another model's"):
+    with pytest.raises(
+        ProjectError, match=r"_leaf.yml, line 2: the file of the model fct_leaf is taken by mine\.v1 \(defined_in\), so .*; give"
+    ):
         shop.run()
     with pytest.raises(BuildError, match=r"mine\.v1 \(models/finance/fct_leaf\.sql\): the file may be another model's"):
         run_dbt(shop.project, shop.server, ["build"])

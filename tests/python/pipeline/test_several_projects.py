@@ -7,6 +7,7 @@ Two projects, or two targets of one, share a database without seeing each other'
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +26,7 @@ from dpe_cli.errors import BuildError, PublishError, UnknownNameError, UsageErro
 from dpe_cli.ingest import loads, rejects
 from dpe_cli.ingest.extract import extract
 from dpe_cli.load import locks
-from dpe_cli.pipeline import protection, publish
+from dpe_cli.pipeline import destinations, protection, publish
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
@@ -230,6 +231,34 @@ def test_dbt_refuses_a_session_of_another_project(both: Both) -> None:
         BuildError, match=f"the target dev of the project {both.shop.server.project}, and dbt for the target dev of the project {OTHER}"
     ):
         run_dbt(both.other.project, both.shop.server, ["test"])
+
+
+def test_a_model_does_not_take_the_place_of_another_projects(both: Both, tmp_path: Path) -> None:
+    """In a target that a review may not look at; neither with dpe nor with plain dbt. A schema may be shared."""
+    shutil.copytree(both.other.directory, tmp_path / OTHER, symlinks=True)
+    settings = tmp_path / OTHER / "dbt_project.yml"
+    settings.write_text(
+        settings.read_text().replace("+schema: sales", "+schema: \"{{ 'finance' if target.name == 'prod' else 'sales' }}\"")
+    )
+    dbt_projects.write(
+        tmp_path / OTHER,
+        {"models/finance/fct_own.sql": "{{ config(contract={'enforced': false}, meta={'rls': {'private': true}}) }} select 1 as id"},
+    )
+    project, server = Project(tmp_path / OTHER, target="prod"), replace(both.other.server, target="prod")
+
+    [shops, orders] = destinations.faults(project, server)
+    belongs = f"belongs to the project {both.shop.server.project}, whose readers would see this"
+    assert f"dim_shops (models/finance/dim_shops.sql): finance.dim_shops {belongs} model instead; set another schema" in shops
+    assert f"fct_orders (models/finance/fct_orders.sql): finance.fct_orders {belongs} model instead; set another schema" in orders
+    with pytest.raises(
+        BuildError, match=f"finance.fct_orders: {belongs} project's model instead; set another schema or alias for target prod"
+    ):
+        run_dbt(project, server, ["run", "--select", "fct_orders"])
+    assert ["success"] == [node.status for node in run_dbt(project, server, ["run", "--select", "fct_own"])]
+    assert [1, 2, 3] == both.shop.orders()
+    with server.connect("admin", autocommit=True) as connection:
+        connection.execute("drop table finance.fct_own")
+    assert [] == destinations.faults(both.shop.project, both.shop.server)
 
 
 def test_two_projects_may_not_load_one_table(both: Both) -> None:

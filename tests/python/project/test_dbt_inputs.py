@@ -32,9 +32,14 @@ class FakeDbt:
         self.meanwhile()
         # What dbt found elsewhere, and what Jinja asked for under a name that it put together.
         path = SimpleNamespace(project_root=str(target.parents[2]), searched_path="elsewhere")
-        return SimpleNamespace(
-            result=SimpleNamespace(files={"dpe://elsewhere/d.sql": SimpleNamespace(path=path)}, env_vars={"SHOP_REGION": ""})
+        empty: dict[str, dict[str, object]] = {"nodes": {}, "disabled": {}, "sources": {}, "macros": {}}
+        manifest = SimpleNamespace(
+            files={"dpe://elsewhere/d.sql": SimpleNamespace(path=path)},
+            env_vars={"SHOP_REGION": ""},
+            metadata=SimpleNamespace(project_name=dbt_projects.NAME),
+            **empty,
         )
+        return SimpleNamespace(result=manifest)
 
 
 @pytest.fixture
@@ -234,6 +239,8 @@ def test_dbt_sees_what_changed(tmp_path: Path) -> None:
     sources = directory / "models" / "raw" / "_shop__sources.yml"
     sources.write_text(sources.read_text().replace("name: hour, data_type", "name: hour_utc, data_type"))
     (directory / "models" / "finance" / "fct_nothing.sql").unlink()
+    declared = directory / "models" / "finance" / "_finance__models.yml"
+    declared.write_text(declared.read_text().partition("  - name: fct_nothing")[0])
 
     changed = Project(directory)
     assert ("hour_utc",) == tuple(column.name for column in changed.sources["weather.hours"].table.columns)
