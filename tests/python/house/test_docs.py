@@ -29,6 +29,15 @@ def test_the_reference_says_what_the_program_says_of_itself(name: str) -> None:
     assert generate.PAGES[name]() == (generate.REFERENCE / name).read_text(encoding="utf-8")
 
 
+def test_each_kind_of_question_about_a_spec_has_a_page() -> None:
+    """With an example, why it matters, and how to mend it; no page is left from a kind that no longer exists."""
+    directory = generate.REFERENCE / generate.FINDINGS
+    pages = {path.name: path.read_text(encoding="utf-8") for path in directory.glob("*.md")}
+
+    assert generate.spec_findings() == pages
+    assert all("\n## Example\n" in text and "\n## How to mend it\n" in text for name, text in pages.items() if name != "README.md")
+
+
 def test_the_tables_of_the_ledger_are_described(module_server: Server) -> None:
     """From the comments in the database."""
     with module_server.connect("admin") as connection:
