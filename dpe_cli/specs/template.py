@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from dpe_cli.infer.inference import InferredTable
+from dpe_cli.safe_text.visible_text import on_one_line
 from dpe_cli.specs.patterns import Pattern
 from dpe_cli.specs.requirement import ASK
 
@@ -43,7 +44,7 @@ def _head(ticket: str, title: str, pattern: Pattern | None, names: Sequence[str]
         "tenant: # the column by which readers see only their own rows, if there is one",
         "---",
         "",
-        f"# {ticket}: {title}",
+        f"# {ticket}: {on_one_line(title)}",
         "",
     ]
     if pattern is not None:
@@ -126,10 +127,11 @@ def _rest(ticket: str, sources: Sequence[InferredTable]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """Return a text for a cell of a table."""
-    return " ".join(text.replace("|", "\\|").split())
+    """Return a text for a cell of a table; hidden characters are shown as codes."""
+    return " ".join(on_one_line(text).replace("|", "\\|").split())
 
 
 def _yaml(text: str) -> str:
-    """Return a text as a value of YAML."""
+    """Return a text as a value of YAML; hidden characters are shown as codes."""
+    text = on_one_line(text)
     return "'" + text.replace("'", "''") + "'" if re.search(r"[:#'\"\[\]{}?,&*!|>%@`-]", text) else text

@@ -26,7 +26,8 @@ def read(path: Path) -> Requirement:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read ({error}); give the path of a spec in UTF-8, or its ticket") from error
-    lines = text.splitlines()
+    # As editors count lines: other characters that begin a line, such as U+2028, are part of it.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     named, end = fields.front_matter(path, lines)
     # As many lines as before, so that the numbers of the others stay.
     elements = markdown.elements("\n".join([""] * end + lines[end:]))

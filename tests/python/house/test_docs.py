@@ -94,12 +94,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_index_lists_every_page() -> None:
-    """docs/README.md leads to each page, and to the folder of decisions."""
+    """docs/README.md leads to each page, and to the folder of decisions; the kinds of question about specs have an index of their own."""
     docs = REPOSITORY / "docs"
     index = (docs / "README.md").read_text(encoding="utf-8")
     pages = [str(page.relative_to(docs)) for page in docs.rglob("*.md") if "decisions" not in page.parts]
 
-    assert [] == [page for page in pages if page != "README.md" and f"]({page})" not in index]
+    findings = f"reference/{generate.FINDINGS}/"
+    assert [] == [page for page in pages if page != "README.md" and not page.startswith(findings + "SPEC") and f"]({page})" not in index]
+    of_findings = (docs / findings / "README.md").read_text(encoding="utf-8")
+    assert [] == [page for page in pages if page.startswith(findings + "SPEC") and f"]({page.removeprefix(findings)})" not in of_findings]
 
 
 def test_each_promise_names_a_test() -> None:
