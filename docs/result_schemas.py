@@ -216,6 +216,21 @@ def _commands() -> dict[str, Schema]:
                 )
             )
         ),
+        "spec show": _object(
+            ticket=str,
+            file=str,
+            title=str,
+            status=str | None,
+            owner=str,
+            approved_by=str | None,
+            approval=str,
+            pattern=str | None,
+            sources=list[str],
+            models=list[str],
+            rules=list[str],
+            changes=list[str],
+        ),
+        "spec approve": _object(ticket=str, approved_by=str, file=str),
         "spec template": _object(text=str),
         "spec new": _object(file=str, ticket=str, sources=list[str]),
         "source infer": _object(optional=["file"], name=str, records=int, yaml=str, file=str),

@@ -16,7 +16,7 @@ from dpe_cli.progress import Progress
 from dpe_cli.project.project import Project
 from dpe_cli.project.source import Source
 from dpe_cli.quality import coverage, spec_differences
-from dpe_cli.specs import gate
+from dpe_cli.specs import approval, gate
 from dpe_cli.specs.gate import Verdict
 from dpe_cli.specs.reading.read import read
 from dpe_cli.specs.source_data import SourceData
@@ -41,8 +41,8 @@ def check(project: Project, paths: Sequence[Path], progress: Progress) -> list[V
     for path in paths:
         with progress.task(path.name):
             requirement = replace(read(path), project_names=nodes)
-            implemented = list(spec_differences.differences(requirement, tests, models))
-            verdicts.append(gate.check(requirement, project.directory, readings, implemented))
+            others = [*spec_differences.differences(requirement, tests, models), *approval.findings(requirement)]
+            verdicts.append(gate.check(requirement, project.directory, readings, others))
     return verdicts
 
 

@@ -47,18 +47,18 @@ class Verdict:
 Reading = Callable[[], AbstractContextManager[SourceData]]
 
 
-def check(requirement: Requirement, project_dir: Path, declared: Mapping[str, Reading], implemented: Sequence[SpecFinding] = ()) -> Verdict:
+def check(requirement: Requirement, project_dir: Path, declared: Mapping[str, Reading], others: Sequence[SpecFinding] = ()) -> Verdict:
     """
     Hold a spec against itself, the registered patterns, and its sources.
 
     `declared` says how to read the sources that the project declares, by name; others are read where the spec says that they are.
-    `implemented` is where the project does not do what the spec says.
+    `others` are findings from elsewhere: the spec was changed after its approval, or the project does not do what it says.
 
     Raises:
         ProjectError: the project has a pattern that is not valid.
     """
     registered = patterns.registered(project_dir)
-    found = dict.fromkeys([*checks.findings(requirement), *pattern_checks.findings(requirement, registered), *implemented])
+    found = dict.fromkeys([*checks.findings(requirement), *pattern_checks.findings(requirement, registered), *others])
     inspected: list[Inspected] = []
     compared: list[figures.Counted] = []
     for source in requirement.sources:

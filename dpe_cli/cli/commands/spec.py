@@ -9,8 +9,8 @@ import click
 
 from dpe_cli.cli.app import App
 from dpe_cli.cli.options import Commands
-from dpe_cli.cli.report import Lines, ProgressDisplay, Report, Table
-from dpe_cli.errors import UnknownNameError, UsageError
+from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table
+from dpe_cli.errors import SpecError, UnknownNameError, UsageError
 from dpe_cli.outputs import sarif
 from dpe_cli.specs import escalation, patterns, template
 from dpe_cli.specs.findings import kinds
@@ -169,6 +169,69 @@ def list_(app: App) -> Report:
         sections=[Table(["ticket", "title", "status", "owner", "pattern", "sources", "tables", "rules"], rows)] if rows else [],
         reasons=[str(fault) for fault in faults],
         exit_status=1 if faults else 0,
+    )
+
+
+@spec.command()
+@click.argument("wanted", metavar="SPEC")
+@click.pass_obj
+def show(app: App, wanted: str) -> Report:
+    """Show what a spec asks for, and what was changed in it since its approval. SPEC is a ticket or a file."""
+    from dpe_cli.specs import approval
+    from dpe_cli.specs.spec import find
+
+    found = find(app.project.specs_directory, wanted)
+    requirement, changes = found.requirement, approval.difference(found.path)
+    state = "changed since" if changes else "kept" if approval.approved_text(found.path) is not None else "not kept"
+    facts = {
+        "title": found.title,
+        "status": requirement.text_of("status").bare or None,
+        "owner": found.owner,
+        "approved by": requirement.text_of("approved_by").bare or None,
+        "approval": state,
+        "pattern": requirement.text_of("pattern").bare or None,
+        "sources": ", ".join(found.sources),
+        "tables": ", ".join(found.models),
+        "rules": len(found.rules),
+    }
+    data = {
+        "ticket": found.ticket,
+        "file": found.path.name,
+        **{name.replace(" ", "_"): value for name, value in facts.items() if name not in {"sources", "tables", "rules"}},
+        "sources": list(found.sources),
+        "models": list(found.models),
+        "rules": list(found.rules),
+        "changes": changes,
+    }
+    sections: list[Facts | Lines] = [Facts(facts, title=found.ticket)]
+    return Report(data=data, sections=[*sections, Lines(changes)] if changes else sections)
+
+
+@spec.command()
+@click.argument("wanted", metavar="SPEC")
+@click.pass_obj
+def approve(app: App, wanted: str) -> Report:
+    """
+    Keep the present text of a spec as the approved one; it has to be clear, and say who approved it.
+
+    After an edit, the approval no longer counts: `dpe spec check` asks for it again. SPEC is a ticket or a file.
+    """
+    from dpe_cli.pipeline import spec_gate
+    from dpe_cli.specs import approval
+    from dpe_cli.specs import spec as known
+
+    path = known.path_of(app.project.specs_directory, wanted)
+    with ProgressDisplay() as progress:
+        [verdict] = spec_gate.check(app.project, [path], progress)
+    open_ = [finding for finding in verdict.findings if finding.kind.name != "approval_outdated"]
+    requirement = verdict.requirement
+    if open_:
+        raise SpecError(f"{path.name}: {plural(len(open_), 'question')} not answered yet; see `dpe spec check {requirement.ticket}`")
+    kept = approval.approve(path)
+    by = requirement.text_of("approved_by").bare
+    return Report(
+        data={"ticket": requirement.ticket, "approved_by": by, "file": str(kept.relative_to(path.parent.parent))},
+        headline=f"{requirement.ticket} is approved by {by}, as it is now",
     )
 
 

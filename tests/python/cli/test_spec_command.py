@@ -14,7 +14,7 @@ from support.result_schemas import check_report
 from dpe_cli.cli import main
 from dpe_cli.cli.app import App
 from dpe_cli.cli.report import Report, show
-from dpe_cli.errors import UnknownNameError, UsageError
+from dpe_cli.errors import SpecError, UnknownNameError, UsageError
 
 SPECS = Path(__file__).parents[1] / "specs"
 GOOD, UNCLEAR = "SHOP-30-price-history-spec.md", "09-column_unknown.md"
@@ -123,6 +123,37 @@ def test_a_new_spec_replaces_none(directory: Path) -> None:
         _dpe(directory, "new", "SHOP-30", "Prices")
     with pytest.raises(UsageError, match=r"TICKET: shop 1 is not a ticket; write it as capital letters and a number"):
         _dpe(directory, "new", "shop 1", "Prices")
+
+
+def test_an_approval_is_for_the_text_that_was_approved(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After an edit it no longer counts, and the difference is shown."""
+    path = directory / "specs" / GOOD
+    text = path.read_text(encoding="utf-8")
+    approved = _dpe(directory, "approve", "SHOP-30")
+    check_report("spec approve", approved)
+    try:
+        assert _dpe(directory, "check", "SHOP-30").exit_status == 0
+        path.write_text(text.replace("above 0 EUR and at most 500 EUR", "above 0 EUR and at most 900 EUR"), encoding="utf-8")
+
+        [finding] = cast("dict[str, list[dict[str, list[dict[str, object]]]]]", _dpe(directory, "check", "SHOP-30").data)["specs"][0]["findings"]
+        shown = _dpe(directory, "show", "SHOP-30")
+    finally:
+        path.write_text(text, encoding="utf-8")
+        shutil.rmtree(directory / "specs" / "approved")
+
+    assert ("approval_outdated", 68, "analyst") == (finding["kind"], finding["line"], finding["answers"])
+    check_report("spec show", shown)
+    show(shown, "text")
+    printed = capsys.readouterr().out
+    assert "approval     changed since" in printed
+    assert "at most 900 EUR" in printed
+
+
+def test_an_unclear_spec_is_not_approved(directory: Path) -> None:
+    """Its questions come first."""
+    with pytest.raises(SpecError, match=r"SHOP-52-returns-spec\.md: 1 question not answered yet; see `dpe spec check SHOP-52`"):
+        _dpe(directory, "approve", "SHOP-52")
+    assert not (directory / "specs" / "approved").exists()
 
 
 def test_a_template_has_every_part(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
