@@ -25,7 +25,7 @@ from support.dbt_projects import Silence
 from dpe_cli.cli import main
 from dpe_cli.errors import ProjectError
 from dpe_cli.init import templates
-from dpe_cli.pipeline import run
+from dpe_cli.pipeline import run, spec_gate
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.project import Project
@@ -75,6 +75,17 @@ def test_the_readme_is_true(scratch: Path) -> None:
         assert ("south" in shown.stdout.rpartition("order_id")[2], "cocoa" in shown.stdout) == (False, True)
     finally:
         guides.run("dpe db stop", directory / "shop", programs=wheel_programs(), variables={})
+
+
+def test_the_spec_of_the_sample_is_clear(tmp_path: Path) -> None:
+    """It is the first spec that a new user reads; and its rule and readers are those of the model."""
+    directory = tmp_path / "shop"
+    assert 0 == _init(directory)
+
+    [verdict] = spec_gate.check(Project(directory), [directory / "specs" / "SHOP-1-orders-spec.md"], Silence())
+
+    assert [] == [finding.what for finding in verdict.findings]
+    assert [("shop.orders", 6)] == [(source.source, source.records) for source in verdict.inspected]
 
 
 def _as_said(text: str) -> str:
