@@ -5,7 +5,8 @@
     A project may have its own macros for names of schemas, aliases and databases, its own `ref` and `source`, generic tests, and those
     that dpe's macros call (next_implementation). It may also have its own forms of dbt's cross-database macros (macros/utils in dbt), which
     return expressions: what is built, and in which order, does not depend on them, and dpe's macros do not call them. Those of other
-    packages count for the nodes of these packages, which call them.
+    packages count for the nodes of these packages, which call them; such a package may have its own `run_query`, as Elementary does:
+    dpe's macros call dbt's by its full name, and dbt asks nothing with it that protection relies on.
 #}
 {% macro refuse_overrides() %}
 
@@ -51,7 +52,8 @@
     {% endfor %}
     {% for package in building | unique if package != 'dpe' %}
         {% set own = context.get(package, {}) %}
-        {% for name in own if name in names or (package == project_name and name in prefixed) %}
+        {% for name in own if (name in names and not (name == 'run_query' and package != project_name))
+                or (package == project_name and name in prefixed) %}
             {{ exceptions.raise_compiler_error(
                 name ~ " (" ~ own[name].macro.original_file_path ~ "): overrides a macro or a variable of dbt that protection relies on; "
                 ~ "give the macro another name"
