@@ -19,6 +19,7 @@ from support import dbt_projects, schemas
 from dpe_cli.access import checks
 from dpe_cli.errors import BuildError
 from dpe_cli.pipeline import protection
+from dpe_cli.project import package
 from dpe_cli.project.dbt_runner import NodeResult, run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.server.contexts import admin_context
@@ -606,11 +607,17 @@ def test_a_materialization_that_is_not_dbts_own_is_refused(server: Server, tmp_p
     assert f"{name} (models/finance/{name}.sql): {said}" in str(caught.value)
 
 
+OTHER_PACKAGE = {
+    "packages.yml": f"packages: [{{local: {package.PLACE}}}, {{local: dbt_packages/other}}]",
+    "dbt_packages/other/dbt_project.yml": "{name: other, version: 0.1.0}",
+}
+
+
 @pytest.mark.parametrize("materialization", ["table, default", "incremental, adapter='postgres'", "seed, default", "unit, default"])
 def test_a_materialization_that_a_package_replaces_is_refused(server: Server, tmp_path: Path, materialization: str) -> None:
     """dbt uses it in the whole project if a flag says so, which Jinja cannot read."""
     files = {
-        "dbt_packages/other/dbt_project.yml": "{name: other, version: 0.1.0}",
+        **OTHER_PACKAGE,
         "dbt_packages/other/macros/own.sql": f"{{% materialization {materialization} %}} {{{{ return({{'relations': []}}) }}}} {{% endmaterialization %}}",
         "models/finance/orders_of_shops.sql": f"{{{{ config({META}) }}}} {ROWS}",
     }
@@ -629,7 +636,7 @@ def test_a_materialization_that_a_package_replaces_is_refused(server: Server, tm
 def test_a_package_may_have_its_own_run_query_and_materialization_of_tests(server: Server, tmp_path: Path) -> None:
     """As Elementary does. Its models are protected, whatever its run_query returns; neither can do more than its other macros."""
     files = {
-        "dbt_packages/other/dbt_project.yml": "{name: other, version: 0.1.0}",
+        **OTHER_PACKAGE,
         "dbt_packages/other/macros/run_query.sql": "{% macro run_query(query) %}{{ return({'rows': [{'is_protected': true}]}) }}{% endmacro %}",
         "dbt_packages/other/macros/test.sql": "{% materialization test, default %} {{ return(dbt.materialization_test_default()) }} {% endmaterialization %}",
         "dbt_packages/other/models/orders_of_others.sql": f"{{{{ config(materialized='table', {META}) }}}} {ROWS}",
