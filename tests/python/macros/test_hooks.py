@@ -648,7 +648,9 @@ def test_a_package_may_have_its_own_run_query_and_materialization_of_tests(serve
 
     assert {"orders_of_others": "success", "checked": "pass"} == built
     with server.connect("admin") as connection:
-        protected = "select relforcerowsecurity, exists(select from pg_policy where polrelid = pg_class.oid) from pg_class where relname = %s"
+        protected = (
+            "select relforcerowsecurity, exists(select from pg_policy where polrelid = pg_class.oid) from pg_class where relname = %s"
+        )
         assert (True, True) == connection.execute(protected, ["orders_of_others"]).fetchone()
 
 
