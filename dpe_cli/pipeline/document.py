@@ -27,8 +27,12 @@ def build(project: Project, server: Server, progress: Progress) -> Path:
 
 def generate(project: Project, server: Server, progress: Progress) -> None:
     """Have dbt generate its docs. It renders every model, which runs their Jinja."""
+    command = ["docs", "generate", "--target-path", str(_target(project))]
     with progress.task("dbt docs"):
-        run_dbt(project, server, ["docs", "generate", "--target-path", str(_target(project))])
+        run_dbt(project, server, command)
+        # dbt-osmosis leaves a parsed project that does not say whose it is, and dbt goes on with it.
+        if pages.read_manifest(_target(project))["metadata"]["project_name"] is None:
+            run_dbt(project, server, [*command, "--no-partial-parse"])
 
 
 def write(project: Project, server: Server, specs: Sequence[Spec], cells: Sequence[Cell]) -> Path:

@@ -46,7 +46,7 @@ def write(
     `seen` is a table of the published rows that each role sees: headings, and one line per relation.
     The page contains no failing rows: its readers may not be allowed to see them.
     """
-    manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    manifest = read_manifest(target)
     lines = {rule.rule_id: _line(rule, states[rule.rule_id], histories.get(rule.rule_id, ())) for rule in rules}
     for unique_id, relation_rules in _by_relation(manifest, rules).items():
         node = manifest["nodes"].get(unique_id) or manifest["sources"].get(unique_id)
@@ -61,6 +61,12 @@ def write(
     written.write_text(page, encoding="utf-8")
     written.replace(path)
     return path
+
+
+def read_manifest(target: Path) -> dict[str, Any]:
+    """Return the manifest that `dbt docs generate` left in `target`."""
+    manifest: dict[str, Any] = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    return manifest
 
 
 def _by_relation(manifest: Mapping[str, Any], rules: Sequence[Rule]) -> dict[str, list[Rule]]:

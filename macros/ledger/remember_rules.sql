@@ -21,13 +21,13 @@
             {% endif %}
         {% endfor %}
         {% if dpe.has_memory_of_rules() %}
-            {% set unstored = run_query(
+            {% set unstored = dbt.run_query(
                 "select test, problem from dpe.remember_rules('" ~ invocation_id ~ "', "
                 ~ dpe.literal_of(tojson(found)) ~ ", current_schemas(false))"
             ) %}
             {% set known = graph.nodes.values() | selectattr('resource_type', 'equalto', 'test') | map(attribute='unique_id') | list %}
             {# The names of tests are their authors' and may hold quotes and commas. #}
-            {% do run_query(
+            {% do dbt.run_query(
                 "select dpe.resolve_failures_of_other_tests(" ~ dpe.literal_of(project_name) ~ ", array(select jsonb_array_elements_text("
                 ~ dpe.literal_of(tojson(known)) ~ "::jsonb)))"
             ) %}

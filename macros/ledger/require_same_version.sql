@@ -5,7 +5,7 @@
 
 {% if execute %}
     {% set query = "select substring(obj_description('dpe'::regnamespace, 'pg_namespace') from 'by dpe ([^ ]+) with') as version" %}
-    {% set bootstrapped_by = run_query(query).rows[0]['version'] %}
+    {% set bootstrapped_by = dbt.run_query(query).rows[0]['version'] %}
     {% if bootstrapped_by != dpe.dpe_version() | trim %}
         {{ exceptions.raise_compiler_error(
             "the database was bootstrapped by dpe " ~ (bootstrapped_by or "of an earlier version") ~ ", and this is the dbt package of dpe "

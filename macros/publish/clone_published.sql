@@ -27,7 +27,7 @@
                     {% set declaration = {'private': true} %}
                 {% endif %}
                 {% set readers = dpe.readers_of(node, declaration) %}
-                {% do run_query(dpe.clone_table(published, copy, declaration, readers, masked, unique_id)) %}
+                {% do dbt.run_query(dpe.clone_table(published, copy, declaration, readers, masked, unique_id)) %}
                 {% do adapter.cache_added(copy) %}
             {% endif %}
         {% endif %}

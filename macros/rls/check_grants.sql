@@ -13,7 +13,7 @@
 {% endfor %}
 {% if masked %}
     {% for name in dpe.grantees_of(grants) %}
-        {% set found = run_query(
+        {% set found = dbt.run_query(
             "select 1 from pg_roles where rolname = '" ~ name | replace("'", "''") ~ "' and pg_has_role(oid, 'dpe_masked_reader', 'member')"
         ) %}
         {% if found | length %}

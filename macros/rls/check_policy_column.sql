@@ -5,7 +5,7 @@
 {% macro check_policy_column(name) %}
 
 {% set where = model.name ~ " (" ~ model.original_file_path ~ ")" %}
-{% set found = run_query(
+{% set found = dbt.run_query(
     "select format_type(atttypid, atttypmod) as type, atttypid in ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'name'::regtype) as is_text, "
     ~ "coalesce(collisdeterministic, true) as is_exact from pg_attribute left join pg_collation on pg_collation.oid = attcollation "
     ~ "where attrelid = " ~ dpe.regclass_of(this) ~ " and attname = '" ~ name | replace("'", "''") ~ "' and attnum > 0 and not attisdropped"

@@ -16,15 +16,15 @@
             'node': result.node.unique_id, 'relation': result.node.relation_name, 'built': result.status == 'success'
         }) %}
     {% endfor %}
-    {% do run_query(
+    {% do dbt.run_query(
         "rollback; begin transaction read write; set local role none; set local statement_timeout = 0; set local lock_timeout = '30s'; "
         ~ "set local standard_conforming_strings = on; set local quote_all_identifiers = off; set local client_encoding = 'UTF8'"
     ) %}
-    {% set changed = run_query(
+    {% set changed = dbt.run_query(
         "select node, differences from dpe.close_changed_relations('" ~ invocation_id ~ "', "
         ~ dpe.literal_of(tojson(built)) ~ ")"
     ) %}
-    {% do run_query('commit') %}
+    {% do dbt.run_query('commit') %}
     {% set faults = [] %}
     {% for row in changed.rows %}
         {% do faults.append(row['node'].split('.')[2] ~ ": its protection was changed after it was built (" ~ row['differences'] ~ ")") %}

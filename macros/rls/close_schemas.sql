@@ -7,7 +7,7 @@
 {% if execute and flags.WHICH in ['build', 'run', 'seed', 'snapshot', 'retry'] and not dpe.schema_suffix() %}
     {% set built = results | selectattr('status', 'equalto', 'success') | map(attribute='node') | selectattr('relation_name') %}
     {% for schema in built | map(attribute='schema') | unique(case_sensitive=true) %}
-        {% do run_query("begin; select dpe.close_schema(" ~ dpe.literal_of(schema) ~ "); commit") %}
+        {% do dbt.run_query("begin; select dpe.close_schema(" ~ dpe.literal_of(schema) ~ "); commit") %}
     {% endfor %}
 {% endif %}
 

@@ -4,7 +4,7 @@
 #}
 {% macro is_protected(relation, declaration, readers, masked, grants) %}
 
-{% set found = run_query(
+{% set found = dbt.run_query(
     "select dpe.is_protected(" ~ dpe.regclass_of(relation) ~ ", '" ~ dpe.describe_protection(declaration, readers, masked, grants) | replace("'", "''") ~ "') as is_protected"
 ) %}
 {{ return(found.rows[0]['is_protected']) }}

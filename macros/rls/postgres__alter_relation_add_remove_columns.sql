@@ -5,7 +5,7 @@
 {% macro postgres__alter_relation_add_remove_columns(relation, add_columns, remove_columns) %}
 
 {% for column in remove_columns or [] %}
-    {% do run_query('alter table ' ~ relation ~ ' drop column ' ~ column.quoted ~ ' cascade') %}
+    {% do dbt.run_query('alter table ' ~ relation ~ ' drop column ' ~ column.quoted ~ ' cascade') %}
 {% endfor %}
 {% if add_columns %}
     {{ return(dbt.default__alter_relation_add_remove_columns(relation, add_columns, [])) }}

@@ -28,7 +28,7 @@
     {% endif %}
 {% endfor %}
 {% set named = readers.get(target.name, []) | unique(case_sensitive=true) | list %}
-{% if named and 'dpe_reader' not in named and run_query(
+{% if named and 'dpe_reader' not in named and dbt.run_query(
     "select 1 from pg_roles where rolname = any (" ~ dpe.array_of_names(named) ~ ") and not pg_has_role(oid, 'dpe_masked_reader', 'member')"
 ) | length %}
     {% do named.append('dpe_tenant') %}

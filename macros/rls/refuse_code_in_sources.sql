@@ -16,7 +16,7 @@
             {% do schemas.append(name.schema) %}
             {% do names.append(name.identifier) %}
         {% endfor %}
-        {% set found = run_query(
+        {% set found = dbt.run_query(
             "select source, code from dpe." ~ ("lock_sources" if locks else "sources_with_code") ~ "("
             ~ dpe.array_of_names(schemas) ~ ", " ~ dpe.array_of_names(names) ~ ")"
         ).rows %}

@@ -5,7 +5,9 @@
     A project may have its own macros for names of schemas, aliases and databases, its own `ref` and `source`, generic tests, and those
     that dpe's macros call (next_implementation). It may also have its own forms of those of dbt's cross-database macros (macros/utils in
     dbt) that only models call. The others are part of contracts (cast), of snapshots and incremental models (equals), and of unit tests
-    (escape_single_quotes, safe_cast, string_literal). Macros of other packages count for the nodes of these packages, which call them.
+    (escape_single_quotes, safe_cast, string_literal). Macros of other packages count for the nodes of these packages, which call them;
+    such a package may have its own `run_query`, as Elementary does: dpe's macros call dbt's by its full name, and dbt asks nothing with it
+    that protection relies on.
 #}
 {% macro refuse_overrides() %}
 
@@ -51,7 +53,8 @@
     {% endfor %}
     {% for package in building | unique if package != 'dpe' %}
         {% set own = context.get(package, {}) %}
-        {% for name in own if name in names or (package == project_name and name in prefixed) %}
+        {% for name in own if (name in names and not (name == 'run_query' and package != project_name))
+                or (package == project_name and name in prefixed) %}
             {{ exceptions.raise_compiler_error(
                 name ~ " (" ~ own[name].macro.original_file_path ~ "): overrides a macro or a variable of dbt that protection relies on; "
                 ~ "give the macro another name"

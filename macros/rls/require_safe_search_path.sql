@@ -5,10 +5,10 @@
 {% macro require_safe_search_path() %}
 
 {% if execute %}
-    {% if run_query("select to_regprocedure('dpe.open_schemas(name[])') is null as is_missing").rows[0]['is_missing'] %}
+    {% if dbt.run_query("select to_regprocedure('dpe.open_schemas(name[])') is null as is_missing").rows[0]['is_missing'] %}
         {{ exceptions.raise_compiler_error("the database is not bootstrapped for this version of dpe; run `dpe bootstrap`") }}
     {% endif %}
-    {% for row in run_query("select schema_name from unnest(dpe.open_schemas(current_schemas(false))) as schema_name").rows %}
+    {% for row in dbt.run_query("select schema_name from unnest(dpe.open_schemas(current_schemas(false))) as schema_name").rows %}
         {{ exceptions.raise_compiler_error(
             row['schema_name'] ~ ": others may create functions in this schema, which is in the search_path of dbt's session; "
             ~ "run dbt as `dpe dbt`, set PGOPTIONS with `eval \"$(dpe env)\"`, or revoke create on schema " ~ row['schema_name'] ~ " from them"

@@ -20,6 +20,7 @@ from dpe_cli.access import checks
 from dpe_cli.errors import BuildError
 from dpe_cli.init.adopt import refused
 from dpe_cli.pipeline import protection
+from dpe_cli.project import package
 from dpe_cli.project.dbt_runner import NodeResult, run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.server.contexts import admin_context
@@ -605,6 +606,53 @@ def test_a_materialization_that_is_not_dbts_own_is_refused(server: Server, tmp_p
         run_dbt(project, server, ["build"])
 
     assert f"{name} (models/finance/{name}.sql): {said}" in str(caught.value)
+
+
+OTHER_PACKAGE = {
+    "packages.yml": f"packages: [{{local: {package.PLACE}}}, {{local: dbt_packages/other}}]",
+    "dbt_packages/other/dbt_project.yml": "{name: other, version: 0.1.0}",
+}
+
+
+@pytest.mark.parametrize("materialization", ["table, default", "incremental, adapter='postgres'", "seed, default", "unit, default"])
+def test_a_materialization_that_a_package_replaces_is_refused(server: Server, tmp_path: Path, materialization: str) -> None:
+    """dbt uses it in the whole project if a flag says so, which Jinja cannot read."""
+    files = {
+        **OTHER_PACKAGE,
+        "dbt_packages/other/macros/own.sql": f"{{% materialization {materialization} %}} {{{{ return({{'relations': []}}) }}}} {{% endmaterialization %}}",
+        "models/finance/orders_of_shops.sql": f"{{{{ config({META}) }}}} {ROWS}",
+    }
+    directory = dbt_projects.make(tmp_path / "replaced", files)
+    settings = directory / "dbt_project.yml"
+    flag = "flags:\n  require_explicit_package_overrides_for_builtin_materializations: false\n"
+    settings.write_text(settings.read_text().replace("flags:\n", flag))
+
+    with pytest.raises(BuildError) as caught:
+        run_dbt(Project(directory), server, ["build"])
+
+    name = materialization.partition(",")[0]
+    assert f"the package other: its materialization {name} (macros/own.sql) may replace dbt's own" in str(caught.value)
+
+
+def test_a_package_may_have_its_own_run_query_and_materialization_of_tests(server: Server, tmp_path: Path) -> None:
+    """As Elementary does. Its models are protected, whatever its run_query returns; neither can do more than its other macros."""
+    files = {
+        **OTHER_PACKAGE,
+        "dbt_packages/other/macros/run_query.sql": "{% macro run_query(query) %}{{ return({'rows': [{'is_protected': true}]}) }}{% endmacro %}",
+        "dbt_packages/other/macros/test.sql": "{% materialization test, default %} {{ return(dbt.materialization_test_default()) }} {% endmaterialization %}",
+        "dbt_packages/other/models/orders_of_others.sql": f"{{{{ config(materialized='table', {META}) }}}} {ROWS}",
+        "tests/singular/checked.sql": "select * from {{ ref('orders_of_others') }} where shop is null",
+    }
+    directory = dbt_projects.make(tmp_path / "packaged", files)
+
+    built = {result.name: result.status for result in run_dbt(Project(directory), server, ["build"])}
+
+    assert {"orders_of_others": "success", "checked": "pass"} == built
+    with server.connect("admin") as connection:
+        protected = (
+            "select relforcerowsecurity, exists(select from pg_policy where polrelid = pg_class.oid) from pg_class where relname = %s"
+        )
+        assert (True, True) == connection.execute(protected, ["orders_of_others"]).fetchone()
 
 
 @pytest.mark.parametrize("name", OTHER_MATERIALIZATIONS)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from support.browser import dom, needs_browser
 from support.dbt_projects import Silence
@@ -75,6 +76,19 @@ def test_the_projects_own_first_page_stays(shop: Shop) -> None:
 
     assert overview.startswith("Orders of shops.\n")
     assert 2 == len(_rows(overview))
+
+
+def test_what_another_tool_parsed_has_no_effect(shop: Shop) -> None:
+    """dbt-osmosis leaves a parsed project that does not say whose it is, and dbt goes on with it; other tools read the manifest, too."""
+    page = _built(shop)
+    parsed = page.with_name("partial_parse.msgpack")
+    project = msgpack.unpackb(parsed.read_bytes(), strict_map_key=False)
+    project["metadata"] |= {"project_name": None, "adapter_type": None}
+    parsed.write_bytes(msgpack.packb(project))
+
+    metadata = _manifest(_built(shop))["metadata"]
+
+    assert ("shops", "postgres") == (metadata["project_name"], metadata["adapter_type"])
 
 
 def test_the_text_of_a_rule_is_not_markup(shop: Shop) -> None:
