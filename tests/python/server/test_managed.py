@@ -21,7 +21,7 @@ import pytest
 from conftest import VERSIONS, numbers
 from support import dbt_projects, guides
 from support.demo_project import dpe_here
-from support.long_tests import runs_long_tests
+from support.long_tests import each_version, runs_long_tests
 from support.shop import SHOP
 
 from dpe_cli.access import grants
@@ -100,7 +100,7 @@ def start(directory: Path, version: str) -> EmbeddedServer:
     return embedded
 
 
-@pytest.fixture(scope="module", params=list(VERSIONS))
+@pytest.fixture(scope="module", params=each_version())
 def managed(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Managed]:
     """Go from an empty server to published tables of the project, as its administrator."""
     name = f"managed-{request.param}-{next(numbers)}"
@@ -188,7 +188,7 @@ class Restored:
 def restored(managed: Managed, scratch: Path) -> Iterator[Restored]:
     """Restore the database in a new PostgreSQL 18: from 15 as a superuser, from 18 as an administrator who is not one."""
     is_upgrade = managed.embedded.bin_dir.parent.name == "15"
-    if not is_upgrade and not runs_long_tests():
+    if not runs_long_tests():
         pytest.skip("takes long; `make compatibility` runs it, and test_backup.py does the same with a smaller project")
     heading, user = ("As a superuser", "postgres") if is_upgrade else ("On a managed server", "manager")
     embedded = start(scratch / f"restored-{next(numbers)}", "18")
