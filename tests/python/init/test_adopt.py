@@ -130,7 +130,7 @@ def warehouse(built: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     shutil.copytree(built.directory, directory)
     # Adoption has dbt parse into a directory that is empty at first; with what was parsed before, dbt parses only the files that a test changed.
     parsed = shutil.copytree(built.parsed, tmp_path / "parsed")
-    monkeypatch.setattr(adoption, "TemporaryDirectory", lambda prefix: nullcontext(str(parsed)))
+    monkeypatch.setattr(adoption, "TemporaryDirectory", lambda **_: nullcontext(str(parsed)))
     server = replace(built.server, database=f"bicycles_{next(numbers)}")
     names = sql.Identifier(server.database), sql.Identifier(built.server.database)
     with replace(server, database="postgres").connect("admin", autocommit=True) as connection:

@@ -21,7 +21,7 @@ import pytest
 from conftest import VERSIONS, numbers
 from support import dbt_projects, guides
 from support.demo_project import dpe_here
-from support.long_tests import each_version, runs_long_tests
+from support.long_tests import runs_long_tests
 from support.shop import SHOP
 
 from dpe_cli.access import grants
@@ -100,7 +100,7 @@ def start(directory: Path, version: str) -> EmbeddedServer:
     return embedded
 
 
-@pytest.fixture(scope="module", params=each_version())
+@pytest.fixture(scope="module", params=list(VERSIONS))
 def managed(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Managed]:
     """Go from an empty server to published tables of the project, as its administrator."""
     name = f"managed-{request.param}-{next(numbers)}"
