@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 from conftest import numbers
 from support import dbt_projects
+from support.long_tests import LONG, runs_long_tests
 from support.protected_project import PROJECT
 
 from dpe_cli.access import actors, checks, matrix, samples
@@ -43,6 +44,9 @@ COMMANDS = {
     "dpe publish --undo": ["undo"],
     "dbt build in place": ["build"],
 }
+# One of each kind: plain dbt, a publication, one of a part, which has a previous version, a build that waits, and undoing.
+SHORT = ("dbt build", "dpe run", "dpe run of a part", "dpe run --no-publish", "dpe publish --undo")
+AFTER_EACH = [command if command in SHORT else pytest.param(command, marks=LONG) for command in COMMANDS]
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +84,18 @@ def _do(project: Project, server: Server, command: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def states(project: Project, module_server: Server, login: str) -> dict[str, tuple[list[str], list[Cell]]]:
-    """Run each command, and keep the findings of the catalog and of the actors after it."""
+    """Run the commands in turn, and keep the findings of the catalog and of the actors after it."""
     found: dict[str, tuple[list[str], list[Cell]]] = {}
     for name, command in COMMANDS.items():
+        if name not in SHORT and not runs_long_tests():
+            continue
         _do(project, module_server, command)
         findings = [str(finding) for finding in protection.check_rls(project, module_server)]
         found[name] = (findings, _measure(project, module_server, login))
     return found
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", AFTER_EACH)
 def test_nothing_is_wrong_after(states: dict[str, tuple[list[str], list[Cell]]], command: str) -> None:
     """Neither in the catalog, nor for any actor."""
     findings, cells = states[command]
@@ -102,7 +108,7 @@ def _rows(cells: list[Cell], relation: str) -> dict[str, int | None]:
     return {f"{cell.actor} {cell.tenant}".strip(): cell.rows for cell in cells if cell.relation == relation}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", AFTER_EACH)
 @pytest.mark.parametrize(
     "relation", ["finance.fct_orders", "finance.fct_added_orders", "finance.orders", "finance.orders_history", "finance.orders_seen"]
 )
@@ -134,7 +140,7 @@ def test_a_tenant_sees_its_own_after(states: dict[str, tuple[list[str], list[Cel
 def test_previous_and_next_versions_are_measured(states: dict[str, tuple[list[str], list[Cell]]]) -> None:
     """No reader can enter their schemas."""
     built = _rows(states["dpe run --no-publish"][1], "finance__next.fct_orders")
-    before = _rows(states["dpe run again"][1], "finance__previous.fct_orders")
+    before = _rows(states["dpe run of a part"][1], "finance__previous.fct_orders")
 
     for rows in (built, before):
         assert (None, None, None, 3) == (rows["a stranger"], rows["a tenant UA"], rows[LOGIN], rows["the transformer"])

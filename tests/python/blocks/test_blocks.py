@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 from support import strict_reader
+from support.long_tests import runs_long_tests
 
 from dpe_cli.blocks.block import Block
 from dpe_cli.blocks.csv_grammar import Dialect, Grammar
@@ -60,7 +61,7 @@ def _read(blocks: Iterable[Block], dialect: Dialect) -> dict[int, tuple[bytes, .
 def test_records_are_those_of_a_strict_reader(dialect: Dialect) -> None:
     """Value for value, whatever the chunks: nothing is lost, nothing is added, nothing is changed."""
     chance = random.Random(f"files of {dialect}")
-    for _ in range(1000):
+    for _ in range(1000 if runs_long_tests() else 300):
         data = _file(dialect, chance)
         expected = {record.line: record.fields for record in strict_reader.read(data, dialect)}
 
@@ -73,7 +74,7 @@ def test_random_bytes_are_read_as_by_a_strict_reader(dialect: Dialect) -> None:
     """Of the few bytes that mean something."""
     chance = random.Random(f"bytes of {dialect}")
     pieces = [dialect.delimiter, dialect.copy_quote, dialect.copy_quote * 2, dialect.copy_escape, "\n", "\r\n", "\r", "a", "é"]
-    for _ in range(5_000):
+    for _ in range(5_000 if runs_long_tests() else 1_500):
         data = "".join(chance.choices(pieces, k=chance.randrange(16))).encode()
         expected = {record.line: record.fields for record in strict_reader.read(data, dialect)}
 

@@ -145,21 +145,21 @@ def test_an_unbootstrapped_server_is_refused(dpe: Dpe, server: Server) -> None:
     assert "database postgres is not bootstrapped for this version of dpe; run `dpe bootstrap`" in done.stderr
 
 
-def test_dbt_runs_with_the_connection_set(dpe: Dpe) -> None:
-    """As the transformer, on the project's server."""
-    done = dpe("dbt", "--quiet", "show", "--inline", "select current_user as who, dpe.actor() as actor")
+def test_dbt_runs_with_the_connection_and_the_options_set(dpe: Dpe) -> None:
+    """
+    As the transformer, on the project's server.
 
-    assert "| dpe_transformer | dbt   |" in done.stdout
+    `dpe --target prod dbt …` and `dpe dbt … --target prod` are the same, also for the ledger, and dbt's exit status is ours.
+    """
+    inline = [
+        "show",
+        "--inline",
+        "select '{{ target.schema }}-{{ var(\"a\") }}-' || dpe.target() as given, current_user as who, dpe.actor() as actor",
+    ]
 
-
-def test_options_before_dbt_are_passed_on(dpe: Dpe) -> None:
-    """`dpe --target prod dbt …` and `dpe dbt … --target prod` are the same, also for the ledger, and dbt's exit status is ours."""
-    inline = ["show", "--inline", "select '{{ target.schema }}-{{ var(\"a\") }}-' || dpe.target() as given"]
-
-    done = dpe("--target", "prod", "--vars", "{a: 1}", "dbt", "--quiet", *inline)
-    assert "| production-1-prod |" in done.stdout
-    done = dpe("--vars", "{a: 1}", "dbt", "--quiet", *inline, "--target", "prod")
-    assert "| production-1-prod |" in done.stdout
+    before = dpe("--target", "prod", "--vars", "{a: 1}", "dbt", "--quiet", *inline)
+    after = dpe("--vars", "{a: 1}", "dbt", "--quiet", *inline, "--target", "prod")
+    assert [True, True] == ["| production-1-prod | dpe_transformer | dbt   |" in done.stdout for done in (before, after)], before.stdout
     assert 2 == dpe("dbt", "--quiet", *inline, "--target", "nonsense").returncode
 
 

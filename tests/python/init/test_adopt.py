@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 import yaml
 from conftest import Cluster, numbers
 from psycopg import sql
-from support import dbt_projects, guides
+from support import dbt_parsing, dbt_projects, guides
 from support.dbt_projects import Silence
 from support.long_tests import LONG
 from support.result_schemas import check
@@ -24,7 +24,7 @@ from support.result_schemas import check
 from dpe_cli.access import checks
 from dpe_cli.cli import main
 from dpe_cli.errors import BuildError, ProjectError
-from dpe_cli.init.adopt import present
+from dpe_cli.init.adopt import adoption, present
 from dpe_cli.pipeline import protection, run
 from dpe_cli.pipeline.options import RunOptions
 from dpe_cli.project import dbt
@@ -41,10 +41,15 @@ KEPT = {".dpe", "dbt_packages", "target", "logs", "package-lock.yml", ".user.yml
 
 @dataclass(frozen=True)
 class Warehouse:
-    """The project, and the database in which plain dbt built it as the role `analytics`; the role `dashboard` reads its orders."""
+    """
+    The project, and the database in which plain dbt built it as the role `analytics`; the role `dashboard` reads its orders.
+
+    `parsed` is a directory with what dbt parsed.
+    """
 
     directory: Path
     server: Server
+    parsed: Path
 
     def init(self, *arguments: str) -> dict[str, Any]:
         """Run `dpe init --here`, and return its result."""
@@ -90,6 +95,7 @@ class Warehouse:
 @pytest.fixture(scope="module")
 def built(cluster_18: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     """Load the sources with another tool into a database that does not know dpe, and build the project with plain dbt."""
+    dbt_parsing.reuse_across_databases()
     directory = tmp_path_factory.mktemp("existing") / "bicycles"
     shutil.copytree(EXISTING, directory)
     server = replace(cluster_18.template, database=f"bicycles_{next(numbers)}", project="bicycles")
@@ -106,8 +112,11 @@ def built(cluster_18: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
             dbt.invoke(["deps"], ["--project-dir", str(directory)])
             results = dbt.invoke(["build"], ["--project-dir", str(directory), "--profiles-dir", str(directory)]).result
         assert {"success", "pass"} >= {str(result.status) for result in results} - {"no-op"}
+        parsed = directory.with_name("parsed")
+        parsed.mkdir()
+        (directory / "target/partial_parse.msgpack").rename(parsed / "partial_parse.msgpack")
         shutil.rmtree(directory / "target")
-        yield Warehouse(directory, server)
+        yield Warehouse(directory, server, parsed)
     finally:
         with administrator.connect("admin", autocommit=True) as connection:
             connection.execute(sql.SQL("drop database {} with (force)").format(name))
@@ -119,13 +128,16 @@ def warehouse(built: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Copy the project and its database, and enter it."""
     directory = tmp_path / "bicycles"
     shutil.copytree(built.directory, directory)
+    # Adoption has dbt parse into a directory that is empty at first; with what was parsed before, dbt parses only the files that a test changed.
+    parsed = shutil.copytree(built.parsed, tmp_path / "parsed")
+    monkeypatch.setattr(adoption, "TemporaryDirectory", lambda **_: nullcontext(str(parsed)))
     server = replace(built.server, database=f"bicycles_{next(numbers)}")
     names = sql.Identifier(server.database), sql.Identifier(built.server.database)
     with replace(server, database="postgres").connect("admin", autocommit=True) as connection:
         connection.execute(sql.SQL("create database {} template {} owner analytics strategy file_copy").format(*names))
         _set_variables(monkeypatch, server)
         monkeypatch.chdir(directory)
-        yield Warehouse(directory, server)
+        yield Warehouse(directory, server, parsed)
         connection.execute(sql.SQL("drop database {} with (force)").format(names[0]))
 
 

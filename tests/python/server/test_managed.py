@@ -188,7 +188,7 @@ class Restored:
 def restored(managed: Managed, scratch: Path) -> Iterator[Restored]:
     """Restore the database in a new PostgreSQL 18: from 15 as a superuser, from 18 as an administrator who is not one."""
     is_upgrade = managed.embedded.bin_dir.parent.name == "15"
-    if not is_upgrade and not runs_long_tests():
+    if not runs_long_tests():
         pytest.skip("takes long; `make compatibility` runs it, and test_backup.py does the same with a smaller project")
     heading, user = ("As a superuser", "postgres") if is_upgrade else ("On a managed server", "manager")
     embedded = start(scratch / f"restored-{next(numbers)}", "18")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.api_source import COLUMNS, INCREMENTAL, PAGINATORS, Raw, answers, api_source, ids_of, says
+from support.long_tests import pairs
 from support.misbehaving_api import Answer, Api
 from support.staged_source import Stage
 
@@ -41,8 +42,7 @@ MENDED: dict[str, list[Callable[[Answer], Answer] | None]] = {
 }
 
 
-@pytest.mark.parametrize("style", ["link", "page", "offset", "cursor"])
-@pytest.mark.parametrize("fault", MENDED)
+@pytest.mark.parametrize(("style", "fault"), pairs(["link", "page", "offset", "cursor"], MENDED))
 def test_temporary_failures_are_retried(stage: Stage, api: Api, style: str, fault: str) -> None:
     """All records are loaded, and none twice."""
     api.faults = list(MENDED[fault])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.api_source import INCREMENTAL, answers, api_source, ids_of, leads_to, says
+from support.long_tests import pairs
 from support.misbehaving_api import Answer, Api
 from support.staged_source import Stage
 
@@ -174,8 +175,7 @@ WITHOUT_RECORDS = {
 }
 
 
-@pytest.mark.parametrize("style", ["page", "offset", "cursor", "link", "header"])
-@pytest.mark.parametrize("form", WITHOUT_RECORDS)
+@pytest.mark.parametrize(("style", "form"), pairs(["page", "offset", "cursor", "link", "header"], WITHOUT_RECORDS))
 def test_a_last_page_without_an_array_is_an_empty_page(stage: Stage, api: Api, style: str, form: str) -> None:
     """All records of the pages before it are loaded, after one request for it."""
     del api.records[30:]

@@ -332,14 +332,14 @@ def _with_sheets(count: int) -> bytes:
 
 
 AREA = b'</sheets><definedNames><definedName name="_xlnm.Print_Area" localSheetId="0">%b</definedName></definedNames>'
-# Most are a few kilobytes.
-UNNEEDED: dict[str, bytes] = {
-    "a print area": _changed(BOOK, lambda data: re.sub(rb"</sheets>(<definedNames ?/>)?", AREA % (b"'" * 100_000), data)),
-    "styles": _with_styles(30_000),
-    "links": _with_links(3000),
-    "names of one sheet": _with_sheets(10_000),
-    "a comment": _replaced(b"<sheetData>", b"<!--%b--><sheetData>" % (b"x" * 50_000_000)),
-    "a comment among texts": _with_texts(TEXTS.replace("<si>", f"<!--{'x' * 50_000_000}--><si>", 1)),
+# Made by the test that needs it. Most are a few kilobytes.
+UNNEEDED: dict[str, Callable[[], bytes]] = {
+    "a print area": lambda: _changed(BOOK, lambda data: re.sub(rb"</sheets>(<definedNames ?/>)?", AREA % (b"'" * 100_000), data)),
+    "styles": lambda: _with_styles(30_000),
+    "links": lambda: _with_links(3000),
+    "names of one sheet": lambda: _with_sheets(10_000),
+    "a comment": lambda: _replaced(b"<sheetData>", b"<!--%b--><sheetData>" % (b"x" * 50_000_000)),
+    "a comment among texts": lambda: _with_texts(TEXTS.replace("<si>", f"<!--{'x' * 50_000_000}--><si>", 1)),
 }
 
 
@@ -347,7 +347,7 @@ UNNEEDED: dict[str, bytes] = {
 @pytest.mark.parametrize("name", UNNEEDED)
 def test_what_values_do_not_need_takes_no_time(stage: Stage, name: str) -> None:
     """openpyxl would read it in quadratic time, and more."""
-    source = stage("id integer, name text", file_format="excel", location="*.xlsx").deliver(UNNEEDED[name], "a.xlsx")
+    source = stage("id integer, name text", file_format="excel", location="*.xlsx").deliver(UNNEEDED[name](), "a.xlsx")
 
     source.extract()
 
@@ -357,18 +357,18 @@ def test_what_values_do_not_need_takes_no_time(stage: Stage, name: str) -> None:
 BIG = 150_000_000
 # Both are about 150 kB.
 BOMBS = {
-    "a cell": (SHEET, b"<v>1<", b"<v>%b<" % (b"1" * BIG)),
-    "styles": ("xl/styles.xml", b"<fonts", b"<fonts>%b</fonts><fonts" % (b"<font/>" * (BIG // 7))),
+    "a cell": (SHEET, b"<v>1<", lambda: b"<v>%b<" % (b"1" * BIG)),
+    "styles": ("xl/styles.xml", b"<fonts", lambda: b"<fonts>%b</fonts><fonts" % (b"<font/>" * (BIG // 7))),
 }
 
 
 @pytest.mark.skipif(machine._data_size() is None, reason="only Linux says how much memory a process has")
 @pytest.mark.parametrize(("part", "old", "new"), BOMBS.values(), ids=BOMBS)
 def test_a_workbook_that_takes_too_much_memory_is_refused(
-    stage: Stage, part: str, old: bytes, new: bytes, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, part: str, old: bytes, new: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A zip file unpacks to a thousand times its size."""
-    source = stage("id integer, name text", file_format="excel", location="*.xlsx").deliver(_replaced(old, new, part), "a.xlsx")
+    source = stage("id integer, name text", file_format="excel", location="*.xlsx").deliver(_replaced(old, new(), part), "a.xlsx")
     monkeypatch.setattr(machine, "_MOST_OF_A_READER", 200_000_000)
 
     with pytest.raises(InputError, match=r"^a.xlsx.*: reading it takes more than 200.0 MB of memory, the limit"):

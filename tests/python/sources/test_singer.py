@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support import dbt_projects
+from support.long_tests import LONG
 from support.misbehaving_api import Api
 from support.misbehaving_tap import Tap
 from support.staged_source import Stage, StagedSource
@@ -208,7 +209,11 @@ FAILURES: dict[str, tuple[list[Action], str]] = {
 }
 
 
-@pytest.mark.parametrize("failure", FAILURES)
+# They fail like others above, in detail differently.
+SIMILAR = ("is killed within a line", "writes other JSON", "writes a record of no stream", "writes a state that is none")
+
+
+@pytest.mark.parametrize("failure", [pytest.param(name, marks=LONG) if name in SIMILAR else name for name in FAILURES])
 def test_nothing_is_loaded_of_a_tap_that_fails(stage: Stage, tap: Tap, failure: str) -> None:
     """Its state is unchanged; it leaves no file, and the next run loads every record once."""
     actions, fault = FAILURES[failure]

@@ -7,8 +7,9 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-# How a test's database differs from another one's. All other properties of the connection still make dbt parse again.
-PLACE = ("host", "port", "database")
+# How a test's database differs from another one's, and `dpe` of an administrator from what it starts: no test reads `target.user` while dbt
+# parses. All other properties of the connection still make dbt parse again.
+PLACE = ("host", "port", "database", "user")
 
 
 @cache

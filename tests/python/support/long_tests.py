@@ -8,6 +8,7 @@ shorter tests show, too. `DPE_TEST_LONG` has them run.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -29,3 +30,13 @@ def each_version() -> list[Any]:
 
 # For tests whose server is any_cluster's: @newest_unless_long.
 newest_unless_long = pytest.mark.parametrize("any_cluster", each_version(), indirect=True)
+
+
+def pairs(first: Iterable[str], second: Iterable[str]) -> list[Any]:
+    """Return all pairs as parameters; those that have neither the first value of `first` nor that of `second` are long."""
+    lefts, rights = [*first], [*second]
+    return [
+        pytest.param(left, right, marks=() if left == lefts[0] or right == rights[0] else LONG, id=f"{right}-{left}")
+        for right in rights
+        for left in lefts
+    ]
