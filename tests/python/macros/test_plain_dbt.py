@@ -11,6 +11,7 @@ from conftest import Cluster, numbers
 from dbt.cli.main import dbtRunner
 from psycopg import sql
 from support import dbt_projects
+from support.long_tests import LONG, pairs
 
 from dpe_cli.pipeline import run
 from dpe_cli.pipeline.options import RunOptions
@@ -74,8 +75,7 @@ def _dbt(built: tuple[Path, Server, str], patch: pytest.MonkeyPatch, session: st
     return str(outcome.exception).strip()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("session", [STRANGER, TRANSFORMER])
+@pytest.mark.parametrize(("session", "command"), pairs([STRANGER, TRANSFORMER], COMMANDS))
 def test_plain_dbt_says_first_what_to_do(
     built: tuple[Path, Server, str], monkeypatch: pytest.MonkeyPatch, session: str, command: str
 ) -> None:
@@ -93,7 +93,7 @@ def test_another_login_is_told_the_same(built: tuple[Path, Server, str], monkeyp
     assert f"dbt is connected as {built[2]}, and dpe's macros need dpe_transformer" in message
 
 
-@pytest.mark.parametrize("session", [STRANGER, TRANSFORMER, ADMINISTRATOR])
+@pytest.mark.parametrize("session", [STRANGER, pytest.param(TRANSFORMER, marks=LONG), pytest.param(ADMINISTRATOR, marks=LONG)])
 def test_plain_dbt_creates_no_schema(built: tuple[Path, Server, str], monkeypatch: pytest.MonkeyPatch, session: str) -> None:
     """It creates the missing ones before it calls any hook, and dpe_transformer could not use that of another role."""
     directory, server, _ = built

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support import dbt_projects
 from support.dbt_projects import Silence
+from support.long_tests import runs_long_tests
 
 from dpe_cli.access.matrix import Cell
 from dpe_cli.pipeline import protection, run
@@ -129,9 +130,9 @@ def _files() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def built(scratch: Path, module_server: Server) -> tuple[Project, dict[str, list[Cell]]]:
-    """Return a project after two runs, and what each role sees and may write, by relation."""
+    """Return a project after a run, or two in long tests, and what each role sees and may write, by relation."""
     project = Project(dbt_projects.make(scratch / "names", _files()))
-    for _ in range(2):
+    for _ in range(2 if runs_long_tests() else 1):
         done = run.run(project, module_server, [], [], Silence(), RunOptions(documents=False))
         assert done.build.not_published is None, [r.message for r in done.build.results if r.has_failed]
         passed = {result.name for result in done.build.results if result.status == "pass"}

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from support.long_tests import LONG
 from support.shop import Shop
 
 from dpe_cli.pipeline.run import RunSummary
@@ -173,7 +174,7 @@ def _quarantines(shop: Shop) -> list[Any]:
     return _rows(shop, "select schemaname from pg_tables where tablename = 'fct_orders__quarantine'")
 
 
-@pytest.mark.parametrize("limit", ["{max_rows: 1}", "{max_ratio: 0.2}", "null"])
+@pytest.mark.parametrize("limit", ["{max_rows: 1}", *(pytest.param(limit, marks=LONG) for limit in ("{max_ratio: 0.2}", "null"))])
 def test_more_than_the_limit_is_not_published(shop: Shop, limit: str) -> None:
     """Then the delivery is bad, not only some rows."""
     shop.write(_models(shops=f"on_failure: quarantine, quarantine: {limit}") | BAD_DAY)
