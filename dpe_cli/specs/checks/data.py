@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from dpe_cli.infer.value_kinds import SLASHED_DATE, is_null_word, null_word
+from dpe_cli.infer.value_kinds import SLASHED_DATE, KindStatistics
 from dpe_cli.safe_text.redaction import excerpt
 from dpe_cli.specs.findings import SpecFinding, finding
 from dpe_cli.specs.requirement import Contract, ContractColumn, Requirement, SourceEntry
@@ -27,6 +27,7 @@ _KINDS: tuple[tuple[str, frozenset[str] | None], ...] = (
 )
 _FORMAT = re.compile(r"\b(?:DD|MM|YYYY|YY|HH24|HH|MI|SS)(?:[./ :-]+(?:DD|MM|YYYY|YY|HH24|HH|MI|SS|mm|ss))+\b")
 _PARTS = {"YYYY": "%Y", "YY": "%y", "DD": "%d", "MM": "%m", "HH24": "%H", "HH": "%H", "MI": "%M", "SS": "%S", "mm": "%M", "ss": "%S"}
+_PART = re.compile("|".join(_PARTS))
 _ZONE_KNOWN = re.compile(r"\bUTC\b|\blocal\b|\btime\b", re.IGNORECASE)
 
 
@@ -97,31 +98,29 @@ def _refuted(column: ContractColumn, own: str, data: SourceData) -> Occurrence |
     kinds = next((kinds for wording, kinds in _KINDS if re.fullmatch(wording, data_type)), None)
     if kinds is None:
         return None
-    if (format_ := _FORMAT.search(column.meaning.bare)) and data_type != "text":
-        pattern = re.sub("|".join(_PARTS), lambda match: _PARTS[match[0]], format_[0])
-        return data.matching(own, f"try_strptime(v, '{pattern}') is null")
-    values = data.values(own)
+    if format_ := _FORMAT.search(column.meaning.bare):
+        return data.matching(own, data.is_not_a_time(own, _PART.sub(lambda match: _PARTS[match[0]], format_[0])))
     if "timestamptz" in kinds and _ZONE_KNOWN.search(column.meaning.bare):
         kinds = _MOMENTS
-    strange = {name: kind for name, kind in values.kinds.items() if name not in kinds}
+    strange = _strange(own, kinds, data)
+    if strange and kinds == {"boolean"}:
+        return data.matching(own, data.is_not_boolean(own))
+    if strange:
+        found = [data.matching(own, data.is_value(own, kind.example.strip())) for kind in strange]
+        first = min((occurrence for occurrence in found if occurrence is not None), key=lambda occurrence: occurrence.record, default=None)
+        return None if first is None else Occurrence(first.value, sum(kind.count for kind in strange), first.record)
+    limit = _INTEGERS.get(data_type)
+    return None if limit is None else data.matching(own, data.is_beyond(own, limit))
+
+
+def _strange(own: str, kinds: frozenset[str], data: SourceData) -> list[KindStatistics]:
+    """Return the kinds of value of a column that are not among those of its type."""
+    strange = {name: kind for name, kind in data.values(own).kinds.items() if name not in kinds}
     if data.midnights_are_dates and "date" in kinds and (times := strange.get("timestamp")) and times.at_midnight == times.count:
         del strange["timestamp"]
-    if kinds == {"boolean"}:
-        strange = {name: kind for name, kind in strange.items() if not (name == "integer" and {kind.least, kind.greatest} <= {0, 1})}
-        if strange:
-            return data.matching(own, "lower(v) not in ('true', 'false', 't', 'f', 'yes', 'no', 'y', 'n', 'on', 'off', '1', '0')")
-    if strange:
-        examples = [kind.example.strip() for kind in strange.values()]
-        found = [data.matching(own, f"v = '{_quoted(example)}'") for example in examples]
-        first = min((occurrence for occurrence in found if occurrence is not None), key=lambda occurrence: occurrence.record, default=None)
-        return None if first is None else Occurrence(first.value, sum(kind.count for kind in strange.values()), first.record)
-    if (most := _INTEGERS.get(data_type)) is not None:
-        return data.matching(own, f"try_cast(v as hugeint) not between {-most} and {most - 1}")
-    return None
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
+    if kinds == {"boolean"} and (numbers := strange.get("integer")) and {numbers.least, numbers.greatest} <= {0, 1}:
+        del strange["integer"]
+    return list(strange.values())
 
 
 def _key(source: SourceEntry, contract: Contract, found: Mapping[str, str], data: SourceData) -> Iterator[SpecFinding]:
@@ -141,8 +140,3 @@ def _key(source: SourceEntry, contract: Contract, found: Mapping[str, str], data
             f"{names} should identify a record of {source.name.bare}, and {excerpt(value)} occurs in records {listed}{others}. Is that a fault of the delivery, does a further "
             "column belong to the key, or which of the records counts?",
         )
-
-
-def null_words(column: str, data: SourceData) -> list[str]:
-    """Return the words for a missing value that occur in a column."""
-    return [null_word(kind) for kind in data.values(column).kinds if is_null_word(kind)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dpe_cli.specs.checks.form import is_open
 from dpe_cli.specs.findings import SpecFinding, finding
 from dpe_cli.specs.patterns import Pattern
 from dpe_cli.specs.reading import wording
-from dpe_cli.specs.requirement import NONE, Requirement, SourceEntry
+from dpe_cli.specs.requirement import Requirement, SourceEntry
 from dpe_cli.specs.text import Text
+from dpe_cli.specs.vocabulary import is_open, says_nothing
 from dpe_cli.words import nearest
 
 _FILES = ("s3://", "gs://", "az://", "sftp://", "file://")
@@ -21,7 +21,7 @@ def findings(requirement: Requirement, registered: Mapping[str, Pattern]) -> Ite
     named = requirement.fields.get("pattern")
     names = [name for value in (named.values if named else ()) for name in value.names()]
     line = named.line if named else 1
-    if not names or all(NONE.fullmatch(name.bare) or is_open(name) for name in names):
+    if not names or all(says_nothing(name) or is_open(name) for name in names):
         of_rows = [source for source in requirement.sources if source.pattern]
         if not of_rows:
             yield finding(
