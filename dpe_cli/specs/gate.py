@@ -82,6 +82,7 @@ def _not_readable(source: SourceEntry, error: DpeError) -> SpecFinding:
         "source_not_readable",
         source.location.line or source.line,
         f"{source.name.bare} cannot be read: {error}",
-        f"{source.name.bare} should be at {wording.location(source.location).bare}, and cannot be read there ({str(error).partition(';')[0]}). Is it delivered, is the "
+        f"{source.name.bare} should be at {wording.location(source.location).bare}, and cannot be read there "
+        f"({str(error).partition(';')[0]}). Is it delivered, is the "
         "place right, and may the pipeline read it?",
     )

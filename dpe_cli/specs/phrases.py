@@ -2,8 +2,8 @@ r"""
 The words and phrases of `wording/*.yml`, by which dpe understands what analysts write.
 
 A file has lists of phrases, each list with a name. A phrase is words, and matches whole words, in capitals or not. In a phrase,
-`(a|b)` is one of several wordings, `(the )?` and `files?` may be left out, `\w+` is any word or the rest of one, `…` is what stands between within
-a clause, and `(?P<name>…)` gives its words a name. A phrase is a regular expression otherwise.
+`(a|b)` is one of several wordings, `(the )?` and `files?` may be left out, `\w+` is any word or the rest of one, `…` is what stands
+between within a clause, and `(?P<name>…)` gives its words a name. A phrase is a regular expression otherwise.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class RuleRow:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the acceptance: what is counted, the numbers, each with its heading if they have columns, and the rules that report it."""
+    """A figure of the acceptance: what is counted, the numbers, each with its heading if there is one, and the rules that report it."""
 
     what: Text
     counts: tuple[tuple[str, Text], ...]

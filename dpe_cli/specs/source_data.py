@@ -51,8 +51,8 @@ class SourceData:
     """
     The records of a source, in DuckDB's table `sampled`, with missing values as null.
 
-    `places` are the names of its columns there. `is_cut`: there may be more records than were read. `midnights_are_dates`: the format has no
-    dates without a time.
+    `places` are the names of its columns there. `is_cut`: there may be more records than were read. `midnights_are_dates`: the format
+    has no dates without a time.
     """
 
     connection: Any

@@ -91,4 +91,6 @@ def joined(texts: Sequence[Text]) -> Text:
     return Text("".join(values), texts[0].line)
 
 
+# Dashes between the parts of a sentence; the hyphen comes last, as in a class of a regular expression.
+DASHES = "\N{EN DASH}\N{EM DASH}-"
 NOTHING = Text("", 0)

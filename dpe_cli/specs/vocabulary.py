@@ -66,7 +66,7 @@ def is_currency(column: ContractColumn) -> bool:
     return _CURRENCY_COLUMNS.is_in(words_of(column.name.bare))
 
 
-def names_currency(text: Text | str) -> bool:
+def names_currency(text: object) -> bool:
     """Return whether a text, or a name, says a currency."""
     return _CURRENCIES.is_in(text) or _CURRENCIES_IN_NAMES.is_in(words_of(str(text)))
 
@@ -77,7 +77,7 @@ def is_moment_without_zone(column: ContractColumn) -> bool:
     return _MOMENTS.is_in(data_type) and not _WITH_ZONE.is_in(data_type)
 
 
-def names_zone(text: Text | str) -> bool:
+def names_zone(text: object) -> bool:
     """Return whether a text says a time zone."""
     return _ZONES.is_in(text)
 

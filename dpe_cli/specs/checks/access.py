@@ -27,7 +27,8 @@ def access_missing(requirement: Requirement) -> Iterator[SpecFinding]:
                 "access_missing",
                 line if access is not None or requirement.section("access") else text.line,
                 f"the spec does not say who may see {name}{said}",
-                f"Who may see the rows of {name}: everyone with access, or each reader only its own rows (then: by which column), or only certain roles?",
+                f"Who may see the rows of {name}: everyone with access, or each reader only its own rows (then: by which "
+                "column), or only certain roles?",
             )
 
 
@@ -66,7 +67,8 @@ def personal_data(requirement: Requirement) -> Iterator[SpecFinding]:
                 "personal_data",
                 line,
                 f"{name} publishes personal data ({listed}) to {access.readers.plain!r}, which names no reader",
-                f"{name} shows {listed}, which is personal data. Which roles need to see it, and for what purpose? May it be left out, or masked, for all others?",
+                f"{name} shows {listed}, which is personal data. Which roles need to see it, and for what purpose? May it be "
+                "left out, or masked, for all others?",
             )
 
 

@@ -55,8 +55,8 @@ def _missing(source: SourceEntry, column: ContractColumn, data: SourceData) -> S
         "column_missing",
         column.name.line,
         f"{source.name.bare} has no column {column.name.bare}; it has {listed}",
-        f"The spec lists the column {column.name.bare} of {source.name.bare}, and what is delivered has none ({listed}). Will it be delivered, or "
-        + (f"is {near} meant?" if near else "is it called otherwise?"),
+        f"The spec lists the column {column.name.bare} of {source.name.bare}, and what is delivered has none ({listed}). Will "
+        "it be delivered, or " + (f"is {near} meant?" if near else "is it called otherwise?"),
     )
 
 
@@ -68,16 +68,20 @@ def _of_column(requirement: Requirement, source: SourceEntry, column: ContractCo
         yield finding(
             "tenant_blank",
             column.name.line,
-            f"{plural(blanks.count, 'record')} of {data.records:,} have no {column.name.bare}, the first is record {blanks.record}: no reader would see them",
-            f"{plural(blanks.count, 'record')} of {source.name.bare} have no {column.name.bare}, which decides who sees a row (the first is record "
+            f"{plural(blanks.count, 'record')} of {data.records:,} have no {column.name.bare}, the first is record "
+            f"{blanks.record}: no reader would see them",
+            f"{plural(blanks.count, 'record')} of {source.name.bare} have no {column.name.bare}, which decides who sees a row "
+            "(the first is record "
             f"{blanks.record}). To whom do they belong, or will they be corrected?",
         )
     elif blanks is not None and column.may_be_empty is False:
         yield finding(
             "blank_refuted",
             column.name.line,
-            f"{name} is never empty according to the spec, and {plural(blanks.count, 'record')} of {data.records:,} have no value, the first is record {blanks.record}",
-            f"{column.name.bare} of {source.name.bare} should never be empty; {plural(blanks.count, 'record')} have no value (the first is record {blanks.record}). Is that a "
+            f"{name} is never empty according to the spec, and {plural(blanks.count, 'record')} of {data.records:,} have no "
+            f"value, the first is record {blanks.record}",
+            f"{column.name.bare} of {source.name.bare} should never be empty; {plural(blanks.count, 'record')} have no value "
+            f"(the first is record {blanks.record}). Is that a "
             "fault of the delivery, or may it be empty, and what does that mean then?",
         )
     if refuted := _refuted(column, own, data):
@@ -87,7 +91,8 @@ def _of_column(requirement: Requirement, source: SourceEntry, column: ContractCo
             "type_refuted",
             column.name.line,
             f"{name} is {why} according to the spec, and record {refuted.record} has {value!r}{others}",
-            f"{column.name.bare} of {source.name.bare} should be {why}. Record {refuted.record} has {value!r}{others}. Are these faults that will be corrected, or "
+            f"{column.name.bare} of {source.name.bare} should be {why}. Record {refuted.record} has {value!r}{others}. Are "
+            "these faults that will be corrected, or "
             "what do such values mean?",
         )
 
@@ -137,6 +142,7 @@ def _key(source: SourceEntry, contract: Contract, found: Mapping[str, str], data
             "key_not_unique",
             line,
             f"{names} does not identify a record of {source.name.bare}: {excerpt(value)} is in records {listed}{others}",
-            f"{names} should identify a record of {source.name.bare}, and {excerpt(value)} occurs in records {listed}{others}. Is that a fault of the delivery, does a further "
+            f"{names} should identify a record of {source.name.bare}, and {excerpt(value)} occurs in records {listed}{others}. "
+            "Is that a fault of the delivery, does a further "
             "column belong to the key, or which of the records counts?",
         )

@@ -194,7 +194,8 @@ def acceptance_missing(requirement: Requirement) -> Iterator[SpecFinding]:
             "acceptance_missing",
             requirement.line_of("acceptance"),
             "no figure says how to recognize the right result",
-            "How many records are delivered, and how many rows do you expect in each table? Count them in the source, and list the figures.",
+            "How many records are delivered, and how many rows do you expect in each table? Count them in the source, and "
+            "list the figures.",
         )
 
 

@@ -27,7 +27,8 @@ def loading_unclear(requirement: Requirement) -> Iterator[SpecFinding]:
                 "loading_unclear",
                 source.loading.line or source.line,
                 f"the spec does not say how {source.name.bare} is loaded{said}",
-                f"When {source.name.bare} is delivered again: does the new delivery replace the earlier ones, is it added to them, or does it hold "
+                f"When {source.name.bare} is delivered again: does the new delivery replace the earlier ones, is it added to "
+                "them, or does it hold "
                 "only what is new or changed since (then: by which column is that seen)?",
             )
 

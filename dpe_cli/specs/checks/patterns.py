@@ -102,5 +102,6 @@ def _unfit(requirement: Requirement, line: int, pattern: Pattern, why: str) -> S
         "pattern_unfit",
         line,
         f"the pattern {pattern.name} does not fit: {why}",
-        f"{requirement.ticket} asks for the pattern {pattern.name} (“{pattern.purpose}”), but {why}. Which pattern fits, or what is missing in the spec?",
+        f"{requirement.ticket} asks for the pattern {pattern.name} (“{pattern.purpose}”), but {why}. Which pattern fits, or "
+        "what is missing in the spec?",
     )

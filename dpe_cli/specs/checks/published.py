@@ -21,7 +21,8 @@ def columns_missing(requirement: Requirement) -> Iterator[SpecFinding]:
             "columns_missing",
             requirement.line_of("published columns"),
             "the spec names no published table",
-            "Which tables shall be published, and with which columns? For each column: from which source, or from which transformation, does it come?",
+            "Which tables shall be published, and with which columns? For each column: from which source, or from which "
+            "transformation, does it come?",
         )
     with_columns = {column.table.bare for column in requirement.published}
     for name, text in requirement.tables.items():
@@ -93,7 +94,8 @@ def twice(requirement: Requirement) -> Iterator[SpecFinding]:
             yield finding(
                 "contradiction",
                 column.column.line,
-                f"{column.table.bare}.{column.column.bare} has two origins: {earlier.origin.plain!r} (line {earlier.column.line}) and {column.origin.plain!r}",
+                f"{column.table.bare}.{column.column.bare} has two origins: {earlier.origin.plain!r} (line "
+                f"{earlier.column.line}) and {column.origin.plain!r}",
                 f"Does {column.column.bare} of {column.table.bare} come from {earlier.origin.plain} or from {column.origin.plain}?",
             )
 

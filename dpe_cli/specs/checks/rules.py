@@ -34,7 +34,8 @@ def rules_missing(requirement: Requirement) -> Iterator[SpecFinding]:
                 "rules_missing",
                 requirement.line_of("rules"),
                 f"no rule is about {name}",
-                f"What must be true of {name} for it to be published? For example: which columns identify a row, which are always filled, and "
+                f"What must be true of {name} for it to be published? For example: which columns identify a row, which are "
+                "always filled, and "
                 "which values are possible?",
             )
 
@@ -123,7 +124,8 @@ def untestable(requirement: Requirement) -> Iterator[SpecFinding]:
                 "rule_untestable",
                 rule.rule.line_at(0),
                 f"rule {rule.rule_id} cannot be tested as written, because {match[0]!r} is not a condition: {rule.rule.plain}",
-                f"Rule {rule.rule_id} says “{rule.rule.plain}” How would you recognize a row that breaks it? Please name the column and the limit, the list of "
+                f"Rule {rule.rule_id} says “{rule.rule.plain}” How would you recognize a row that breaks it? Please name the "
+                "column and the limit, the list of "
                 "values or the comparison.",
             )
 
@@ -163,7 +165,8 @@ def threshold_unit(requirement: Requirement) -> Iterator[SpecFinding]:
                     "threshold_unit",
                     line or sentence.line,
                     f"{place} {why}: {sentence.plain}",
-                    f"{place.capitalize()} says “{sentence.plain}” The column {column.name.bare} is in {unit[1]}. What is the limit in {unit[1]}?",
+                    f"{place.capitalize()} says “{sentence.plain}” The column {column.name.bare} is in {unit[1]}. What is the "
+                    f"limit in {unit[1]}?",
                 )
                 break
 

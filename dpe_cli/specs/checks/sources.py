@@ -43,7 +43,8 @@ def not_located(requirement: Requirement) -> Iterator[SpecFinding]:
                 "source_not_located",
                 source.location.line or source.line,
                 f"{source.name.bare} is not located: the spec says {said} about where its records are",
-                f"Where exactly are the records of {source.name.bare}? Give the path of the file, the address of the API, or the URL of the database "
+                f"Where exactly are the records of {source.name.bare}? Give the path of the file, the address of the API, or "
+                "the URL of the database "
                 "and its table, as the pipeline can reach it.",
             )
 

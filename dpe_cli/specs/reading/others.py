@@ -9,7 +9,7 @@ from dpe_cli.specs.reading import titles
 from dpe_cli.specs.reading.markdown import Heading, Item, Paragraph, Table
 from dpe_cli.specs.reading.outline import Part
 from dpe_cli.specs.requirement import Figure, Question, Transformation
-from dpe_cli.specs.text import NOTHING, Text, joined
+from dpe_cli.specs.text import DASHES, NOTHING, Text, joined
 from dpe_cli.specs.vocabulary import says_nothing
 
 NUMBER = re.compile(r"(?<![\w.,-])\d{1,3}(?:[,' ]\d{3})+(?:\.\d+)?(?![\w])|(?<![\w-])\d+(?:\.\d+)?(?!\w)")
@@ -76,7 +76,9 @@ def _of_text(text: Text) -> Iterator[Figure]:
         for match in NUMBER.finditer(sentence.value):
             before, after = sentence.value[: match.start()], sentence.value[match.end() :]
             what = (
-                before.rpartition(",")[2].strip(" :=-–—") if before.rstrip().endswith((":", "=", "is", "are")) else after.partition(",")[0]
+                before.rpartition(",")[2].strip(f" :={DASHES}")
+                if before.rstrip().endswith((":", "=", "is", "are"))
+                else after.partition(",")[0]
             )
             yield Figure(Text(what.strip(" .:"), sentence.line_at(match.start())), (("count", sentence.part(match.start(), match.end())),))
 

@@ -10,7 +10,7 @@ from dpe_cli.specs.reading import titles
 from dpe_cli.specs.reading.markdown import Item, Paragraph, Table
 from dpe_cli.specs.reading.outline import Part
 from dpe_cli.specs.requirement import EVERYTHING, Access, PublishedColumn
-from dpe_cli.specs.text import NOTHING, Text
+from dpe_cli.specs.text import DASHES, NOTHING, Text
 
 _ORIGIN = Phrases("access", "origin")
 _GRAIN = Phrases("access", "grain")
@@ -53,7 +53,7 @@ def _of_prose(part: Part, tables: Sequence[str]) -> Iterator[PublishedColumn]:
         if named := _named(text, tables):
             table = named
             start = text.value.find(named.value) + len(named.value)
-            text = text.part(start + len(text.value[start:]) - len(text.value[start:].lstrip("`*: \n–—")))
+            text = text.part(start + len(text.value[start:]) - len(text.value[start:].lstrip(f"`*: \n{DASHES}")))
         if table:
             for sentence in _clauses(text):
                 yield from _of_clause(table, sentence)
@@ -121,7 +121,7 @@ def _access_of_prose(part: Part, tables: Sequence[str]) -> Iterator[Access]:
                 if match is None
                 else text.value[: match.start()] + " " * (match.end() - match.start()) + text.value[match.end() :]
             )
-            rest = rest.replace(table.value, " " * len(table.value)).strip(" `*:.,;–—-\n")
+            rest = rest.replace(table.value, " " * len(table.value)).strip(f" `*:.,;\n{DASHES}")
             readers = Text(rest, text.line) if rest and _READS.is_in(rest) else NOTHING
         if grain or readers:
             yield Access(Text(table.value, text.line), grain, readers)

@@ -12,7 +12,7 @@ from dpe_cli.specs.reading import titles
 from dpe_cli.specs.reading.markdown import Item, Paragraph, Table
 from dpe_cli.specs.reading.outline import Part
 from dpe_cli.specs.requirement import RuleRow
-from dpe_cli.specs.text import NOTHING, Text, joined
+from dpe_cli.specs.text import DASHES, NOTHING, Text, joined
 
 DIMENSIONS = ("completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness")
 _RULE_ID = re.compile(r"(?<![A-Z0-9])[A-Z][A-Z0-9]{0,30}-\d{1,20}-\d{1,20}")
@@ -115,7 +115,10 @@ def _of_text(rule_id: str, text: Text) -> RuleRow:
         rest = rest[: match.start()] + " " + rest[match.end() :] if name != "because" else rest[: match.start()]
     dimension = next((word for word in DIMENSIONS if re.search(rf"\b{word}\b", text.lower)), "")
     definition = re.sub(
-        rf"[`*]*{re.escape(rule_id)}[`*]*\s*[:.–—-]?|\b(?:{'|'.join(DIMENSIONS)})\b|\bdimension:?|[()]", " ", rest, flags=re.IGNORECASE
+        rf"[`*]{{0,5}}{re.escape(rule_id)}[`*]{{0,5}}\s{{0,5}}[:.{DASHES}]?|\b(?:{'|'.join(DIMENSIONS)})\b|\bdimension:?|[()]",
+        " ",
+        rest,
+        flags=re.IGNORECASE,
     )
     cells: Mapping[str, str] = {name: value.plain for name, value in found.items()}
     return RuleRow(
@@ -123,7 +126,7 @@ def _of_text(rule_id: str, text: Text) -> RuleRow:
         text.line,
         cells,
         dimension=Text(dimension, text.line) if dimension else NOTHING,
-        rule=Text(" ".join(definition.split()).strip(" ,;:–—"), text.line),
+        rule=Text(" ".join(definition.split()).strip(f" ,;:{DASHES}"), text.line),
         severity=found.get("severity", NOTHING),
         owner=found.get("owner", NOTHING),
         because=found.get("because", NOTHING),

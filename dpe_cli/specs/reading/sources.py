@@ -11,13 +11,14 @@ from dpe_cli.specs.reading import titles, wording
 from dpe_cli.specs.reading.markdown import Item, Paragraph, Table
 from dpe_cli.specs.reading.outline import Part
 from dpe_cli.specs.requirement import Contract, ContractColumn, SourceEntry
-from dpe_cli.specs.text import NOTHING, Text, joined
+from dpe_cli.specs.text import DASHES, NOTHING, Text, joined
 
 _KEY = re.compile(
-    r"(?:\*\*)?\b(?:primary |unique |natural |business )?key(?: columns?)?(?:\*\*)?\s*(?::(?:\*\*)?|=|\bis\b|\bare\b)\s*(?P<names>[^.\n]*(?:\.\w[^.\n]*)*)",
+    r"(?:\*\*)?\b(?:primary |unique |natural |business )?key(?: columns?)?(?:\*\*)?\s{0,5}(?::(?:\*\*)?|=|\bis\b|\bare\b)\s{0,5}"
+    r"(?P<names>[^.\n]*(?:\.\w[^.\n]*)*)",
     re.IGNORECASE,
 )
-_NAME = re.compile(r"`(\w+)`|^(?:\*\*)?(\w+)(?:\*\*)?(?=\s*(?:\(|:|–|—|-|$))")
+_NAME = re.compile(rf"`(\w+)`|^(?:\*\*)?(\w+)(?:\*\*)?(?=\s*(?:\(|:|[{DASHES}]|$))")
 _TYPES = Phrases("sources", "types")
 _OPTIONAL = Phrases("sources", "optional")
 _REQUIRED = Phrases("sources", "required")
@@ -156,7 +157,7 @@ def _column_of_item(text: Text) -> Iterator[ContractColumn]:
     rest = text.part(name.end())
     data_type = _TYPES.search(rest.value)
     may_be_empty = True if _OPTIONAL.is_in(rest.value) else False if _REQUIRED.is_in(rest.value) else None
-    meaning = Text(rest.value.strip(" :–—-"), rest.line)
+    meaning = Text(rest.value.strip(f" :{DASHES}"), rest.line)
     yield ContractColumn(
         Text(name[1] or name[2], text.line_at(name.start())),
         NOTHING if data_type is None else rest.part(data_type.start(), data_type.end()),

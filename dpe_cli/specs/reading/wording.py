@@ -17,7 +17,7 @@ _TAP = r"singer:[\w-]+"
 _PATH = r"(?<![\w.*?{}\[\]-])(?:[\w.*?{}\[\]-]{1,200}/){1,40}(?:[\w.*?{}-]{0,200}[\w*}])"
 _FILE = rf"(?<![\w*?-])[\w*?-]{{1,200}}(?:\.[\w*?-]{{1,200}}){{0,9}}\.{_SUFFIX}\b(?:\.\w+)?"
 # A URL, or a path with a slash or the suffix of a data file; `*` and `?` are those of a pattern of names.
-LOCATION = re.compile("|".join((_VARIABLE, _URL, _TAP, _PATH, _FILE)), re.IGNORECASE)
+LOCATION = re.compile(f"{_VARIABLE}|{_URL}|{_TAP}|{_PATH}|{_FILE}", re.IGNORECASE)
 SOURCE_NAME = re.compile(rf"\b[a-z_]\w{{0,99}}\.(?!{_SUFFIX}\b)[a-z_]\w*", re.IGNORECASE)
 _FORMATS = Phrases("sources", "formats")
 _DELIVERED = Phrases("sources", "delivered")
