@@ -10,9 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from dpe_cli.infer import request as infer_request
 from dpe_cli.infer import value_kinds
-from dpe_cli.infer.request import Request
 from dpe_cli.infer.value_kinds import Values
 from dpe_cli.specs import vocabulary
 from dpe_cli.specs.phrases import Meanings
@@ -175,11 +173,13 @@ def read(source: SourceEntry, project_dir: Path) -> Iterator[SourceData]:
         InputError: it cannot be read, or has no records.
         UsageError: what the spec says of it cannot be understood, or a package is missing.
     """
+    from dpe_cli.infer import request as infer_request  # only once records are read, with all that reads them
+
     location = wording.location(source.location).bare
     about = Text(f"{source.location.value} {source.format.value}", source.line).bare.replace(location, " ")
     sheet, table = _SHEET.search(about), _TABLE.search(f"{about} {source.what.bare}")
     file_format = _format(source, location)
-    request = Request(
+    request = infer_request.Request(
         location=location,
         name=source.name.bare if re.fullmatch(r"[a-z_]\w*\.[a-z_]\w*", source.name.bare) else None,
         file_format=file_format,

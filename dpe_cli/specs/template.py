@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from dpe_cli.infer.inference import InferredTable
 from dpe_cli.specs.patterns import Pattern
 from dpe_cli.specs.requirement import ASK
+
+if TYPE_CHECKING:
+    from dpe_cli.infer.inference import InferredTable
 
 
 def form(pattern: Pattern | None = None) -> str:
