@@ -25,7 +25,8 @@ def read(path: Path) -> Requirement:
         SpecError: it is not text, or too much of it, its front matter is not valid YAML, it has no ticket, or the id of a rule is malformed or occurs twice.
     """
     if path.is_file() and (bytes_ := path.stat().st_size) > _MOST_BYTES:
-        raise SpecError(f"{path}: is {size(bytes_)}, larger than {size(_MOST_BYTES)}; a spec is text, so give the path of one")
+        limit = size(_MOST_BYTES)
+        raise SpecError(f"{path}: has {size(bytes_)}, and is larger than {limit}; a spec is text, so give the path of one")
     try:
         # With or without a byte order mark.
         text = path.read_text(encoding="utf-8-sig")
