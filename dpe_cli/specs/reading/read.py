@@ -22,7 +22,8 @@ def read(path: Path) -> Requirement:
     Read a spec.
 
     Raises:
-        SpecError: it is not text, or too much of it, its front matter is not valid YAML, it has no ticket, or the id of a rule is malformed or occurs twice.
+        SpecError: it is not text, or is too large, its front matter is not valid YAML, it has no ticket, or the id of a rule is
+            malformed or occurs twice.
     """
     if path.is_file() and (bytes_ := path.stat().st_size) > _MOST_BYTES:
         limit = size(_MOST_BYTES)
