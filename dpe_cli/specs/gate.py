@@ -84,5 +84,5 @@ def _not_readable(source: SourceEntry, error: DpeError) -> SpecFinding:
         f"{source.name.bare} cannot be read: {error}",
         f"{source.name.bare} should be at {wording.location(source.location).bare}, and cannot be read there "
         f"({str(error).partition(';')[0]}). Is it delivered, is the "
-        "place right, and may the pipeline read it?",
+        "place right, and is the pipeline allowed to read it?",
     )

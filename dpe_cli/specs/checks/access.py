@@ -66,7 +66,7 @@ def personal_data(requirement: Requirement) -> Iterator[SpecFinding]:
             yield finding(
                 "personal_data",
                 line,
-                f"{name} publishes personal data ({listed}) to {access.readers.plain!r}, which names no reader",
+                f"{name} publishes personal data ({listed}) to {access.readers.plain!r}, which does not name the readers",
                 f"{name} shows {listed}, which is personal data. Which roles need to see it, and for what purpose? May it be "
                 "left out, or masked, for all others?",
             )

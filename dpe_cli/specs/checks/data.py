@@ -56,7 +56,7 @@ def _missing(source: SourceEntry, column: ContractColumn, data: SourceData) -> S
         column.name.line,
         f"{source.name.bare} has no column {column.name.bare}; it has {listed}",
         f"The spec lists the column {column.name.bare} of {source.name.bare}, and what is delivered has none ({listed}). Will "
-        "it be delivered, or " + (f"is {near} meant?" if near else "is it called otherwise?"),
+        "it be delivered, or " + (f"is {near} meant?" if near else "does it have another name?"),
     )
 
 

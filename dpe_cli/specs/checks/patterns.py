@@ -28,7 +28,7 @@ def findings(requirement: Requirement, registered: Mapping[str, Pattern]) -> Ite
                 "pattern_missing",
                 line,
                 "the spec names no pattern",
-                f"By which pattern shall {requirement.ticket} be built? Registered are {listed}.",
+                f"Which pattern should {requirement.ticket} be built with? The registered ones are {listed}.",
             )
         names = []
     for name in names:
@@ -93,7 +93,7 @@ def _unknown(requirement: Requirement, name: Text, registered: Mapping[str, Patt
         f"the pattern {name.bare} is not registered",
         f"{requirement.ticket} asks for the pattern {name.bare}, which is not registered ({', '.join(registered)} are). "
         + (f"Is {near} meant" if near else "Which one fits")
-        + ", or shall this one be registered?",
+        + ", or should this one be registered?",
     )
 
 

@@ -21,7 +21,7 @@ def columns_missing(requirement: Requirement) -> Iterator[SpecFinding]:
             "columns_missing",
             requirement.line_of("published columns"),
             "the spec names no published table",
-            "Which tables shall be published, and with which columns? For each column: from which source, or from which "
+            "Which tables should be published, and with which columns? For each column: from which source, or from which "
             "transformation, does it come?",
         )
     with_columns = {column.table.bare for column in requirement.published}

@@ -52,9 +52,9 @@ def order_missing(requirement: Requirement) -> Iterator[SpecFinding]:
             yield finding(
                 "order_missing",
                 sentence.line_at(match.start()),
-                f"transformation {step.number} takes the {word} one, and does not say by what: {sentence.plain}",
+                f"transformation {step.number} takes the {word} one, and does not say by which column: {sentence.plain}",
                 f"Transformation {step.number} says “{sentence.plain}” By which column is the {word} one found{_candidates(requirement)}, "
-                "and which counts if two are equal in it?",
+                "and which one counts if two are equal in it?",
             )
 
 
