@@ -139,6 +139,11 @@ def test_an_example_does_not_end_a_sentence(check: Check) -> None:
     assert "e.g. Those of Bern" in found.what
 
 
+def test_the_first_step_is_not_the_first_record(check: Check) -> None:
+    """Sentences begin with `First,`."""
+    assert [] == check("Orders whose `amount` is empty are left out.", "First, orders without an amount are left out.")
+
+
 def test_control_characters_are_not_sent(check: Check, tmp_path: Path) -> None:
     """A spec may contain them, and the report is read in a terminal, too."""
     check("| who sold it |", "| who sold it \x1b[31m etc. |")
