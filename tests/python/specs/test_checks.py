@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dpe_cli.specs import escalation, gate
+from dpe_cli.specs import escalation, gate, source_data
 from dpe_cli.specs.findings import SpecFinding
 from dpe_cli.specs.reading.read import read
+from dpe_cli.specs.requirement import SourceEntry
+from dpe_cli.specs.text import Text
 
 CLEAR = """\
 ---
@@ -137,6 +139,17 @@ def test_an_example_does_not_end_a_sentence(check: Check) -> None:
     [found] = check("are left out.", "are left out, e.g. Those of Bern etc.")
 
     assert "e.g. Those of Bern" in found.what
+
+
+def test_a_source_that_only_the_project_locates_is_asked_for_without_a_place(check: Check, tmp_path: Path) -> None:
+    """The question once said that it should be at nothing."""
+    check("data/orders.csv", "as declared")
+    declared = SourceEntry(Text("shop.orders", 1), location=Text("data/missing.csv", 1))
+
+    verdict = gate.check(read(tmp_path / "SHOP-1-orders-spec.md"), tmp_path, {"shop.orders": lambda: source_data.read(declared, tmp_path)})
+
+    [found] = [finding for finding in verdict.findings if finding.kind.name == "source_not_readable"]
+    assert found.question.startswith("shop.orders cannot be read where the project declares it (")
 
 
 def test_the_first_step_is_not_the_first_record(check: Check) -> None:
