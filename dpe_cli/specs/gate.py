@@ -79,12 +79,10 @@ def check(requirement: Requirement, project_dir: Path, declared: Mapping[str, Re
 
 def _not_readable(source: SourceEntry, error: DpeError) -> SpecFinding:
     name, location, why = source.name.bare, wording.location(source.location).bare, str(error).partition(";")[0]
-    tried = (
-        f"{name} should be at {location}, and cannot be read there" if location else f"{name} cannot be read where the project declares it"
-    )
+    place = f"should be at {location}, and cannot be read there" if location else "cannot be read where the project declares it"
     return finding(
         "source_not_readable",
         source.location.line or source.line,
         f"{name} cannot be read: {error}",
-        f"{tried} ({why}). Is it delivered, is the place right, and is the pipeline allowed to read it?",
+        f"{name} {place} ({why}). Is it delivered, is the place right, and is the pipeline allowed to read it?",
     )
