@@ -80,10 +80,11 @@ def check(requirement: Requirement, project_dir: Path, declared: Mapping[str, Re
 
 
 def _not_readable(source: SourceEntry, error: DpeError) -> SpecFinding:
+    name, location, why = source.name.bare, wording.location(source.location).bare, str(error).partition(";")[0]
+    place = f"should be at {location}, and cannot be read there" if location else "cannot be read where the project declares it"
     return finding(
         "source_not_readable",
         source.location.line or source.line,
-        f"{source.name.bare} cannot be read: {error}",
-        f"{source.name.bare} should be at {wording.location(source.location).bare}, and cannot be read there ({str(error).partition(';')[0]}). Is it delivered, is the "
-        "place right, and may the pipeline read it?",
+        f"{name} cannot be read: {error}",
+        f"{name} {place} ({why}). Is it delivered, is the place right, and is the pipeline allowed to read it?",
     )

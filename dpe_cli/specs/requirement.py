@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,8 +14,6 @@ Loading = Literal["append", "replace", "incremental"]
 
 # Begins a question that `dpe spec new` leaves for a person; the gate refuses a spec in which one is left.
 ASK = "TBD:"
-# Words of a cell that say that there is nothing.
-NONE = re.compile(r"(?:none|nothing|no|n/?a|-+|–|—)?[.!]?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,11 @@ class Contract:
 
     def column(self, name: str) -> ContractColumn | None:
         """Return the column of a name, ignoring case."""
-        return next((column for column in self.columns if column.name.lower == name.casefold()), None)
+        return self._by_name.get(name.casefold())
+
+    @cached_property
+    def _by_name(self) -> dict[str, ContractColumn]:
+        return {column.name.lower: column for column in reversed(self.columns)}
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class RuleRow:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the acceptance: what is counted, the numbers, each with its heading if they have columns, and the rules that report it."""
+    """A figure of the acceptance: what is counted, the numbers, each with its heading if there is one, and the rules that report it."""
 
     what: Text
     counts: tuple[tuple[str, Text], ...]
@@ -200,7 +201,11 @@ class Requirement:
 
     def contract(self, source: str) -> Contract | None:
         """Return the contract of a source."""
-        return next((contract for contract in self.contracts if contract.source == source), None)
+        return self._contract_by_source.get(source)
+
+    @cached_property
+    def _contract_by_source(self) -> dict[str, Contract]:
+        return {contract.source: contract for contract in reversed(self.contracts)}
 
     @cached_property
     def tables(self) -> dict[str, Text]:
@@ -222,16 +227,33 @@ class Requirement:
 
     def columns_of(self, table: str) -> tuple[str, ...]:
         """Return the columns of a published table, with those that it takes from a source as delivered."""
-        found: list[str] = []
+        return self._columns_by_table.get(table, ())
+
+    @cached_property
+    def _columns_by_table(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
         for column in self.published:
-            if column.table.bare != table:
-                continue
+            names = found.setdefault(column.table.bare, [])
             contract = self.contract(column.origin.bare.partition(" ")[0])
             if column.column.lower in EVERYTHING and contract is not None:
-                found += [delivered.name.bare for delivered in contract.columns]
+                names += [delivered.name.bare for delivered in contract.columns]
             elif column.column.lower not in EVERYTHING:
-                found.append(column.column.bare)
-        return tuple(dict.fromkeys(found))
+                names.append(column.column.bare)
+        return {table: tuple(dict.fromkeys(names)) for table, names in found.items()}
+
+    @cached_property
+    def column_names(self) -> frozenset[str]:
+        """The names of all columns of its sources, in lower case."""
+        return frozenset(column.name.lower for contract in self.contracts for column in contract.columns)
+
+    def is_in_prose(self, text: Text) -> bool:
+        """Return whether a text stands on a line of prose, not only in a table."""
+        return text.line in self._prose_lines
+
+    @cached_property
+    def _prose_lines(self) -> frozenset[int]:
+        texts = (text for section in self.sections for text in section.text)
+        return frozenset(line for text in texts for line in range(text.line, text.line_at(len(text.value)) + 1))
 
 
 # Names for all columns of a source.

@@ -10,31 +10,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from dpe_cli.infer import request as infer_request
 from dpe_cli.infer import value_kinds
-from dpe_cli.infer.request import Request
 from dpe_cli.infer.value_kinds import Values
 from dpe_cli.specs import vocabulary
+from dpe_cli.specs.phrases import Meanings
 from dpe_cli.specs.reading import wording
 from dpe_cli.specs.requirement import SourceEntry
 from dpe_cli.specs.text import Text
 
-_FORMATS: Mapping[str, str] = {
-    "csv": r"\bcsv\b|\btsv\b",
-    "jsonl": r"\bjson ?lines\b|\bjsonl\b|\bndjson\b",
-    "json": r"\bjson\b",
-    "parquet": r"\bparquet\b",
-    "excel": r"\bexcel\b|\bxlsx?\b|\bspreadsheet\b|\bworkbook\b",
-    "fixed_width": r"\bfixed.width\b",
-    "sql": r"\bsqlite\b|\bpostgres(?:ql)?\b|\bmysql\b|\bmariadb\b|\bdatabase\b",
-    "rest": r"\brest\b|\bapi\b",
-}
+_FORMATS = Meanings("sources", "format names")
 _SHEET = re.compile(
     r"\[(?P<bracket>[^\]]+)\]|\b(?:sheet|tab|worksheet)\b:?\s+[`\"'“„]?(?P<named>[\w .-]+?)[`\"'”]?\s*(?:$|[,;)])", re.IGNORECASE
 )
 _TABLE = re.compile(r"\btable\b:?\s+`?(?P<table>\w+(?:\.\w+)?)`?", re.IGNORECASE)
-# The values of a column that are not there, however a delivery writes them.
-_BLANK = "({place} is null or trim({place}) = '')"
+# The number of a record within its file; the records were inserted in their order.
+_NUMBER = "(row_number() over (partition by location order by rowid))"
 
 
 @dataclass(frozen=True)
@@ -47,12 +37,20 @@ class Occurrence:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """A condition of DuckDB, with the values of its parameters. Its text names columns by their places, and no value."""
+
+    text: str
+    values: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True)
 class SourceData:
     """
     The records of a source, in DuckDB's table `sampled`, with missing values as null.
 
-    `places` are the names of its columns there. `is_cut`: there may be more records than were read. `midnights_are_dates`: the format has no
-    dates without a time.
+    `places` are the names of its columns there. `is_cut`: there may be more records than were read. `midnights_are_dates`: the format
+    has no dates without a time.
     """
 
     connection: Any
@@ -72,14 +70,37 @@ class SourceData:
         """Return the kinds of value of a column."""
         return value_kinds.of_column(self.connection, self.places[column])
 
+    def is_blank(self, column: str) -> Condition:
+        """Return the condition that a record has no value in a column, however a delivery writes that."""
+        place = self.places[column]
+        return Condition(f"({place} is null or trim({place}) = '')")
+
+    def is_value(self, column: str, value: str, *, in_any_case: bool = False) -> Condition:
+        """Return the condition that a column has a value, apart from blanks around it."""
+        place = self.places[column]
+        return Condition(f"lower(trim({place})) = lower(?)" if in_any_case else f"trim({place}) = ?", (value,))
+
+    def is_not_a_time(self, column: str, time_format: str) -> Condition:
+        """Return the condition that a value is not a time written in a format of strptime."""
+        return Condition(f"try_strptime(trim({self.places[column]}), ?) is null", (time_format,))
+
+    def is_not_boolean(self, column: str) -> Condition:
+        """Return the condition that a value is not one that PostgreSQL takes for a boolean."""
+        return Condition(
+            f"lower(trim({self.places[column]})) not in ('true', 'false', 't', 'f', 'yes', 'no', 'y', 'n', 'on', 'off', '1', '0')"
+        )
+
+    def is_beyond(self, column: str, limit: int) -> Condition:
+        """Return the condition that a whole number is not from -limit to limit - 1."""
+        return Condition(f"try_cast(trim({self.places[column]}) as hugeint) not between ?::hugeint and ?::hugeint", (-limit, limit - 1))
+
     def blanks(self, column: str) -> Occurrence | None:
         """Return the records that have no value in a column."""
-        return self._first(_BLANK.format(place=self.places[column]), "''")
+        return self._first([self.is_blank(column)], "''")
 
-    def matching(self, column: str, condition: str) -> Occurrence | None:
-        """Return the values of a column for which a condition of DuckDB holds, in which `v` stands for the value without blanks around it."""
-        place = self.places[column]
-        return self._first(f"not {_BLANK.format(place=place)} and ({re.sub(r'(?<![a-z])v(?![a-z])', f'trim({place})', condition)})", place)
+    def matching(self, column: str, condition: Condition) -> Occurrence | None:
+        """Return the values of a column for which a condition holds."""
+        return self._first([Condition(f"not {self.is_blank(column).text}"), condition], self.places[column])
 
     def repeated(self, columns: Sequence[str]) -> tuple[str, tuple[int, ...], int] | None:
         """
@@ -87,59 +108,60 @@ class SourceData:
 
         Keys without a value are not compared.
         """
-        places = [self.places[column] for column in columns]
-        keys = ", ".join(f"trim({place})" for place in places)
-        filled = " and ".join(f"not {_BLANK.format(place=place)}" for place in places)
-        numbered = f"select {keys}, location, {_NUMBER} as number from sampled where {filled}"
-        names = ", ".join(f"k{number}" for number in range(len(places)))
+        keys = ", ".join(f"trim({self.places[column]})" for column in columns)
+        filled = " and ".join(f"not {self.is_blank(column).text}" for column in columns)
+        names = ", ".join(f"k{number}" for number in range(len(columns)))
         found = self.connection.execute(
             f"""
-            with numbered({names}, location, number) as ({numbered}),
+            with numbered({names}, location, number) as (select {keys}, location, {_NUMBER} from sampled where {filled}),
             doubled as (
                 select {names}, location, list(number order by number) as numbers from numbered group by all having count(*) > 1
             )
             select {names}, numbers, (select count(*) from doubled) from doubled order by numbers[1] limit 1
-            """  # noqa: S608 names of DuckDB's columns, made above
+            """  # noqa: S608 the names are those of DuckDB's columns, made above
         ).fetchone()
         if found is None:
             return None
         *values, numbers, count = found
         return ", ".join(map(str, values)), tuple(numbers), int(count)
 
-    def count(self, condition: str = "true", *arguments: str) -> int:
-        """Return the number of records for which a condition holds."""
-        (count,) = self.connection.execute(f"select count(*) from sampled where {condition}", list(arguments)).fetchone()  # noqa: S608
+    def count(self, conditions: Sequence[Condition]) -> int:
+        """Return the number of records for which all conditions hold."""
+        (count,) = self._row("select count(*) from sampled", conditions)
         return int(count)
 
     def distinct(self, column: str) -> int:
         """Return the number of different values of a column."""
-        place = self.places[column]
-        (count,) = self.connection.execute(
-            f"select count(distinct trim({place})) from sampled where not {_BLANK.format(place=place)}"
-        ).fetchone()  # noqa: S608
+        filled = Condition(f"not {self.is_blank(column).text}")
+        (count,) = self._row(f"select count(distinct trim({self.places[column]})) from sampled", [filled])  # noqa: S608 as above
         return int(count)
 
-    def sum(self, column: str, condition: str, *arguments: str) -> Decimal | None:
+    def sum(self, column: str, conditions: Sequence[Condition]) -> Decimal | None:
         """Return the sum of a column, as exact as its values are written; None if one of them is not a number."""
-        place = self.places[column]
-        query = f"select sum(try_cast(trim({place}) as decimal(38, 9))), count(*) filter (trim({place}) <> '' and try_cast(trim({place}) as decimal(38, 9)) is null) from sampled where {condition}"  # noqa: S608
-        found, others = self.connection.execute(query, list(arguments)).fetchone()
+        value = f"trim({self.places[column]})"
+        number = f"try_cast({value} as decimal(38, 9))"
+        found, others = self._row(
+            f"select sum({number}), count(*) filter ({value} <> '' and {number} is null) from sampled",  # noqa: S608 as above
+            conditions,
+        )
         return None if others or found is None else Decimal(found).normalize()
 
     def column_with(self, values: Sequence[str]) -> str | None:
         """Return the only column that has all these values; None if there are several, or none."""
-        found = [name for name, place in self.places.items() if all(self.count(f"trim({place}) = ?", value) for value in values)]
+        found = [name for name in self.places if all(self.count([self.is_value(name, value)]) for value in values)]
         return found[0] if len(found) == 1 else None
 
-    def _first(self, condition: str, shown: str) -> Occurrence | None:
-        count, value, number = self.connection.execute(
-            f"select count(*), arg_min({shown}, number), min(number) from (select *, {_NUMBER} as number from sampled) where {condition}"  # noqa: S608
-        ).fetchone()
+    def _first(self, conditions: Sequence[Condition], shown: str) -> Occurrence | None:
+        numbered = f"(select *, {_NUMBER} as number from sampled)"  # noqa: S608 a constant
+        count, value, number = self._row(f"select count(*), arg_min({shown}, number), min(number) from {numbered}", conditions)  # noqa: S608
         return Occurrence(str(value or ""), int(count), int(number)) if count else None
 
-
-# The number of a record within its file; the records were inserted in their order.
-_NUMBER = "(row_number() over (partition by location order by rowid))"
+    def _row(self, query: str, conditions: Sequence[Condition]) -> tuple[Any, ...]:
+        """Return the row of a query about the records for which all conditions hold."""
+        where = " and ".join(condition.text for condition in conditions) or "true"
+        values = [value for condition in conditions for value in condition.values]
+        row: tuple[Any, ...] = self.connection.execute(f"{query} where {where}", values).fetchone()
+        return row
 
 
 @contextmanager
@@ -151,14 +173,13 @@ def read(source: SourceEntry, project_dir: Path) -> Iterator[SourceData]:
         InputError: it cannot be read, or has no records.
         UsageError: what the spec says of it cannot be understood, or a package is missing.
     """
+    from dpe_cli.infer import request as infer_request  # only once records are read, with all that reads them
+
     location = wording.location(source.location).bare
-    about = Text(" ".join((source.location.value, source.format.value)), source.line)
-    sheet, table = (
-        _SHEET.search(about.bare.replace(location, " ")),
-        _TABLE.search(f"{about.bare.replace(location, ' ')} {source.what.bare}"),
-    )
+    about = Text(f"{source.location.value} {source.format.value}", source.line).bare.replace(location, " ")
+    sheet, table = _SHEET.search(about), _TABLE.search(f"{about} {source.what.bare}")
     file_format = _format(source, location)
-    request = Request(
+    request = infer_request.Request(
         location=location,
         name=source.name.bare if re.fullmatch(r"[a-z_]\w*\.[a-z_]\w*", source.name.bare) else None,
         file_format=file_format,
@@ -178,6 +199,5 @@ def _format(source: SourceEntry, location: str) -> str | None:
         return "sql"
     if re.search(r"\.xls[xm]$", location, re.IGNORECASE):
         return "excel"
-    said = source.format.lower
-    found = next((name for name, wording_ in _FORMATS.items() if re.search(wording_, said)), None)
-    return None if found == "csv" else found
+    found = _FORMATS.within(source.format.lower)
+    return None if found == "csv" else found or None

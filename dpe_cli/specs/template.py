@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from dpe_cli.infer.inference import InferredTable
 from dpe_cli.safe_text.visible_text import on_one_line
 from dpe_cli.specs.patterns import Pattern
 from dpe_cli.specs.requirement import ASK
+
+if TYPE_CHECKING:
+    from dpe_cli.infer.inference import InferredTable
 
 
 def form(pattern: Pattern | None = None) -> str:
@@ -60,7 +63,8 @@ def _head(ticket: str, title: str, pattern: Pattern | None, names: Sequence[str]
 
 def _sources(sources: Sequence[InferredTable]) -> list[str]:
     lines = ["| source | what | location | format | delivered | how it is loaded |", "|---|---|---|---|---|---|"]
-    ask = f"{ASK} how often? | {ASK} does a delivery replace the earlier ones, is it added to them, or is it what is new since, by which column?"
+    loading = "does a delivery replace the earlier ones, is it added to them, or is it what is new since, by which column?"
+    ask = f"{ASK} how often? | {ASK} {loading}"
     if not sources:
         lines += [f"| shop.orders | {ASK} what are its records? | data/orders.csv | csv | {ask} |", "", "### Columns of shop.orders", ""]
         lines += [f"Key: {ASK} which columns identify a record?", "", "| column | type | may be empty | meaning |", "|---|---|---|---|"]
@@ -68,7 +72,8 @@ def _sources(sources: Sequence[InferredTable]) -> list[str]:
     for table in sources:
         location = str(table.external["location"])
         lines.append(
-            f"| {table.name} | {_cell(table.description) or f'{ASK} what are its records?'} | {_cell(location)} | {table.external['file_format']} | {ask} |"
+            f"| {table.name} | {_cell(table.description) or f'{ASK} what are its records?'} | {_cell(location)} | "
+            f"{table.external['file_format']} | {ask} |"
         )
     lines += ["", f"{ASK} what counts if a record arrives late, or is delivered again with other values?", ""]
     for table in sources:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from dpe_cli.specs.checks import access, form, published, rules, sources, transformations
+from dpe_cli.specs.checks import access, contradictions, form, loading, meaning, published, rules, sources, transformations
 from dpe_cli.specs.findings import SpecFinding
 from dpe_cli.specs.requirement import ASK, Requirement
 
 _CHECKS: tuple[Callable[[Requirement], Iterator[SpecFinding]], ...] = (
     *form.CHECKS,
     *sources.CHECKS,
+    *loading.CHECKS,
+    *meaning.CHECKS,
     *transformations.CHECKS,
+    *contradictions.CHECKS,
     *published.CHECKS,
     *access.CHECKS,
     *rules.CHECKS,

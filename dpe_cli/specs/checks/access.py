@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from dpe_cli.specs import vocabulary
-from dpe_cli.specs.checks.form import is_open
 from dpe_cli.specs.findings import SpecFinding, finding
-from dpe_cli.specs.requirement import NONE, Requirement
+from dpe_cli.specs.phrases import Phrases
+from dpe_cli.specs.requirement import Requirement
 from dpe_cli.specs.text import Text
+from dpe_cli.specs.vocabulary import is_open, says_nothing
 
-# Readers who are not named: personal data needs to know them.
-_EVERYONE = re.compile(
-    r"\b(?:everyone|everybody|anyone|anybody|all (?:users|readers|staff|employees|colleagues)|public|open|the (?:whole )?company)\b|^all\b",
-    re.IGNORECASE,
-)
-_GRAIN_OF_ALL = re.compile(
-    r"(?:a |one |each )?(?:row|record|line|entry)s?(?: of (?:the )?(?:source|file|table|data))?|see (?:above|source)|various|mixed|as (?:in the source|delivered)",
-    re.IGNORECASE,
-)
+_EVERYONE = Phrases("access", "everyone")
+_GRAIN_OF_ANYTHING = Phrases("access", "grain of anything")
 
 
 def access_missing(requirement: Requirement) -> Iterator[SpecFinding]:
@@ -27,14 +20,15 @@ def access_missing(requirement: Requirement) -> Iterator[SpecFinding]:
     rows = {access.table.bare: access for access in requirement.access}
     for name, text in requirement.tables.items():
         access = rows.get(name)
-        if access is None or not access.readers or is_open(access.readers) or NONE.fullmatch(access.readers.bare):
+        if access is None or not access.readers or is_open(access.readers) or says_nothing(access.readers):
             line = requirement.line_of("access") if access is None else access.table.line
             said = f" (only {access.readers.plain!r})" if access is not None and access.readers else ""
             yield finding(
                 "access_missing",
                 line if access is not None or requirement.section("access") else text.line,
                 f"the spec does not say who may see {name}{said}",
-                f"Who may see the rows of {name}: everyone with access, or each reader only its own rows (then: by which column), or only certain roles?",
+                f"Who may see the rows of {name}: everyone with access, or each reader only its own rows (then: by which "
+                "column), or only certain roles?",
             )
 
 
@@ -44,7 +38,7 @@ def grain_missing(requirement: Requirement) -> Iterator[SpecFinding]:
     for name, text in requirement.tables.items():
         access = rows.get(name)
         grain = access.grain if access is not None else Text("", text.line)
-        if not grain or is_open(grain) or _GRAIN_OF_ALL.fullmatch(grain.bare.rstrip(".")):
+        if not grain or is_open(grain) or _GRAIN_OF_ANYTHING.fullmatch(grain.bare.rstrip(".")):
             line = access.table.line if access is not None else text.line
             said = f" (only {grain.plain!r})" if grain else ""
             yield finding(
@@ -72,8 +66,9 @@ def personal_data(requirement: Requirement) -> Iterator[SpecFinding]:
             yield finding(
                 "personal_data",
                 line,
-                f"{name} publishes personal data ({listed}) to {access.readers.plain!r}, which names no reader",
-                f"{name} shows {listed}, which is personal data. Which roles need to see it, and for what purpose? May it be left out, or masked, for all others?",
+                f"{name} publishes personal data ({listed}) to {access.readers.plain!r}, which does not name the readers",
+                f"{name} shows {listed}, which is personal data. Which roles need to see it, and for what purpose? May it be "
+                "left out, or masked, for all others?",
             )
 
 
@@ -87,10 +82,9 @@ def _is_personal(requirement: Requirement, column: str) -> bool:
 def tenant_unknown(requirement: Requirement) -> Iterator[SpecFinding]:
     """Find a tenant column that no source and no table has."""
     tenant = requirement.text_of("tenant")
-    if not tenant or NONE.fullmatch(tenant.bare) or is_open(tenant):
+    if not tenant or says_nothing(tenant) or is_open(tenant):
         return
-    known = {column.name.lower for contract in requirement.contracts for column in contract.columns}
-    known |= {column.casefold() for name in requirement.tables for column in requirement.columns_of(name)}
+    known = requirement.column_names | {column.casefold() for name in requirement.tables for column in requirement.columns_of(name)}
     if known and tenant.lower not in known:
         yield finding(
             "tenant_unknown",

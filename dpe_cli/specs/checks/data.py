@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from dpe_cli.infer.value_kinds import SLASHED_DATE, is_null_word, null_word
+from dpe_cli.infer.value_kinds import SLASHED_DATE, KindStatistics
 from dpe_cli.safe_text.redaction import excerpt
 from dpe_cli.specs.findings import SpecFinding, finding
 from dpe_cli.specs.requirement import Contract, ContractColumn, Requirement, SourceEntry
@@ -27,6 +27,7 @@ _KINDS: tuple[tuple[str, frozenset[str] | None], ...] = (
 )
 _FORMAT = re.compile(r"\b(?:DD|MM|YYYY|YY|HH24|HH|MI|SS)(?:[./ :-]+(?:DD|MM|YYYY|YY|HH24|HH|MI|SS|mm|ss))+\b")
 _PARTS = {"YYYY": "%Y", "YY": "%y", "DD": "%d", "MM": "%m", "HH24": "%H", "HH": "%H", "MI": "%M", "SS": "%S", "mm": "%M", "ss": "%S"}
+_PART = re.compile("|".join(_PARTS))
 _ZONE_KNOWN = re.compile(r"\bUTC\b|\blocal\b|\btime\b", re.IGNORECASE)
 
 
@@ -54,8 +55,8 @@ def _missing(source: SourceEntry, column: ContractColumn, data: SourceData) -> S
         "column_missing",
         column.name.line,
         f"{source.name.bare} has no column {column.name.bare}; it has {listed}",
-        f"The spec lists the column {column.name.bare} of {source.name.bare}, and what is delivered has none ({listed}). Will it be delivered, or "
-        + (f"is {near} meant?" if near else "is it called otherwise?"),
+        f"The spec lists the column {column.name.bare} of {source.name.bare}, and what is delivered has none ({listed}). Will "
+        "it be delivered, or " + (f"is {near} meant?" if near else "does it have another name?"),
     )
 
 
@@ -67,16 +68,20 @@ def _of_column(requirement: Requirement, source: SourceEntry, column: ContractCo
         yield finding(
             "tenant_blank",
             column.name.line,
-            f"{plural(blanks.count, 'record')} of {data.records:,} have no {column.name.bare}, the first is record {blanks.record}: no reader would see them",
-            f"{plural(blanks.count, 'record')} of {source.name.bare} have no {column.name.bare}, which decides who sees a row (the first is record "
+            f"{plural(blanks.count, 'record')} of {data.records:,} have no {column.name.bare}, the first is record "
+            f"{blanks.record}: no reader would see them",
+            f"{plural(blanks.count, 'record')} of {source.name.bare} have no {column.name.bare}, which decides who sees a row "
+            "(the first is record "
             f"{blanks.record}). To whom do they belong, or will they be corrected?",
         )
     elif blanks is not None and column.may_be_empty is False:
         yield finding(
             "blank_refuted",
             column.name.line,
-            f"{name} is never empty according to the spec, and {plural(blanks.count, 'record')} of {data.records:,} have no value, the first is record {blanks.record}",
-            f"{column.name.bare} of {source.name.bare} should never be empty; {plural(blanks.count, 'record')} have no value (the first is record {blanks.record}). Is that a "
+            f"{name} is never empty according to the spec, and {plural(blanks.count, 'record')} of {data.records:,} have no "
+            f"value, the first is record {blanks.record}",
+            f"{column.name.bare} of {source.name.bare} should never be empty; {plural(blanks.count, 'record')} have no value "
+            f"(the first is record {blanks.record}). Is that a "
             "fault of the delivery, or may it be empty, and what does that mean then?",
         )
     if refuted := _refuted(column, own, data):
@@ -86,7 +91,8 @@ def _of_column(requirement: Requirement, source: SourceEntry, column: ContractCo
             "type_refuted",
             column.name.line,
             f"{name} is {why} according to the spec, and record {refuted.record} has {value!r}{others}",
-            f"{column.name.bare} of {source.name.bare} should be {why}. Record {refuted.record} has {value!r}{others}. Are these faults that will be corrected, or "
+            f"{column.name.bare} of {source.name.bare} should be {why}. Record {refuted.record} has {value!r}{others}. Are "
+            "these faults that will be corrected, or "
             "what do such values mean?",
         )
 
@@ -97,31 +103,29 @@ def _refuted(column: ContractColumn, own: str, data: SourceData) -> Occurrence |
     kinds = next((kinds for wording, kinds in _KINDS if re.fullmatch(wording, data_type)), None)
     if kinds is None:
         return None
-    if (format_ := _FORMAT.search(column.meaning.bare)) and data_type != "text":
-        pattern = re.sub("|".join(_PARTS), lambda match: _PARTS[match[0]], format_[0])
-        return data.matching(own, f"try_strptime(v, '{pattern}') is null")
-    values = data.values(own)
+    if format_ := _FORMAT.search(column.meaning.bare):
+        return data.matching(own, data.is_not_a_time(own, _PART.sub(lambda match: _PARTS[match[0]], format_[0])))
     if "timestamptz" in kinds and _ZONE_KNOWN.search(column.meaning.bare):
         kinds = _MOMENTS
-    strange = {name: kind for name, kind in values.kinds.items() if name not in kinds}
+    strange = _strange(own, kinds, data)
+    if strange and kinds == {"boolean"}:
+        return data.matching(own, data.is_not_boolean(own))
+    if strange:
+        found = [data.matching(own, data.is_value(own, kind.example.strip())) for kind in strange]
+        first = min((occurrence for occurrence in found if occurrence is not None), key=lambda occurrence: occurrence.record, default=None)
+        return None if first is None else Occurrence(first.value, sum(kind.count for kind in strange), first.record)
+    limit = _INTEGERS.get(data_type)
+    return None if limit is None else data.matching(own, data.is_beyond(own, limit))
+
+
+def _strange(own: str, kinds: frozenset[str], data: SourceData) -> list[KindStatistics]:
+    """Return the kinds of value of a column that are not among those of its type."""
+    strange = {name: kind for name, kind in data.values(own).kinds.items() if name not in kinds}
     if data.midnights_are_dates and "date" in kinds and (times := strange.get("timestamp")) and times.at_midnight == times.count:
         del strange["timestamp"]
-    if kinds == {"boolean"}:
-        strange = {name: kind for name, kind in strange.items() if not (name == "integer" and {kind.least, kind.greatest} <= {0, 1})}
-        if strange:
-            return data.matching(own, "lower(v) not in ('true', 'false', 't', 'f', 'yes', 'no', 'y', 'n', 'on', 'off', '1', '0')")
-    if strange:
-        examples = [kind.example.strip() for kind in strange.values()]
-        found = [data.matching(own, f"v = '{_quoted(example)}'") for example in examples]
-        first = min((occurrence for occurrence in found if occurrence is not None), key=lambda occurrence: occurrence.record, default=None)
-        return None if first is None else Occurrence(first.value, sum(kind.count for kind in strange.values()), first.record)
-    if (most := _INTEGERS.get(data_type)) is not None:
-        return data.matching(own, f"try_cast(v as hugeint) not between {-most} and {most - 1}")
-    return None
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
+    if kinds == {"boolean"} and (numbers := strange.get("integer")) and {numbers.least, numbers.greatest} <= {0, 1}:
+        del strange["integer"]
+    return list(strange.values())
 
 
 def _key(source: SourceEntry, contract: Contract, found: Mapping[str, str], data: SourceData) -> Iterator[SpecFinding]:
@@ -138,11 +142,7 @@ def _key(source: SourceEntry, contract: Contract, found: Mapping[str, str], data
             "key_not_unique",
             line,
             f"{names} does not identify a record of {source.name.bare}: {excerpt(value)} is in records {listed}{others}",
-            f"{names} should identify a record of {source.name.bare}, and {excerpt(value)} occurs in records {listed}{others}. Is that a fault of the delivery, does a further "
+            f"{names} should identify a record of {source.name.bare}, and {excerpt(value)} occurs in records {listed}{others}. "
+            "Is that a fault of the delivery, does a further "
             "column belong to the key, or which of the records counts?",
         )
-
-
-def null_words(column: str, data: SourceData) -> list[str]:
-    """Return the words for a missing value that occur in a column."""
-    return [null_word(kind) for kind in data.values(column).kinds if is_null_word(kind)]

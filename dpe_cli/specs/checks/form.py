@@ -6,29 +6,16 @@ import re
 from collections.abc import Iterator
 
 from dpe_cli.specs.findings import SpecFinding, finding
-from dpe_cli.specs.requirement import ASK, NONE, Requirement
+from dpe_cli.specs.phrases import Phrases
+from dpe_cli.specs.requirement import ASK, Requirement
 from dpe_cli.specs.text import Text
+from dpe_cli.specs.vocabulary import is_open, says_nothing
 
-# Who decides, or when, is written in a cell or a field, and this says that it is not known yet.
-OPEN = re.compile(
-    r"\?+|tb[acd]\.?\b.*|to be (?:confirmed|defined|decided|determined|agreed|announced|named)\b.*|open|unknown|unclear|pending|not (?:yet )?(?:known|decided|named)|"
-    r"xxx+|todo\b.*|\w.*\?",
-    re.IGNORECASE,
-)
-_VAGUE = re.compile(
-    r"\betc\b\.?|\bT\.?B\.?[ADC]\b\.?|\bto be (?:confirmed|defined|decided|determined|agreed|clarified|discussed)\b|"
-    r"\b(?:as|if|where|when) (?:needed|required|necessary|appropriate|applicable|possible|desired)\b|"
-    r"\band so (?:on|forth)\b|\band the like\b|\band others\b|\bor (?:similar|something|so|the like)\b|\bsome kind of\b|\bsomehow\b|"
-    r"\bas usual\b|\bthe usual\b|\bas (?:discussed|agreed|before)\b|\bwill (?:confirm|be (?:confirmed|clarified|defined|provided|decided))\b|"
-    r"\bnot (?:yet )?(?:clear|decided|final)\b|\bmore or less\b|\bfor (?:now|the time being)\b|\?\?+|\[\s*\.{3}\s*\]|\bXXX\b|\bTODO\b",
-    re.IGNORECASE,
-)
+_VAGUE = Phrases("open_points", "vague")
+_APPROVED = Phrases("open_points", "approved")
 _SHORT = 300
 _CODE = re.compile(r"`[^`]*`")
-_DRAFTS = re.compile(
-    r"draft|wip|work in progress|in (?:review|progress|preparation)|proposed|proposal|new|open|outline|review", re.IGNORECASE
-)
-_APPROVED = re.compile(r"approved|accepted|final|released|done|signed off|implemented|live|in production", re.IGNORECASE)
+_QUOTES = re.compile(r"[\"“”„]")
 
 
 def fields_missing(requirement: Requirement) -> Iterator[SpecFinding]:
@@ -113,41 +100,40 @@ def _asked(text: Text) -> str:
     return sentence if sentence.endswith("?") else f"Please answer: {sentence}"
 
 
-def is_open(text: Text) -> bool:
-    """Return whether a cell or field says that its content is not known yet."""
-    return OPEN.fullmatch(text.bare) is not None
-
-
 def vague_words(requirement: Requirement) -> Iterator[SpecFinding]:
     """Find words that leave something open, outside of the open questions."""
-    purposes = list(requirement.prose("purpose"))
+    purposes = set(requirement.prose("purpose"))
+    places = _places(requirement)
     for text in _texts(requirement):
-        for sentence in text.sentences():
+        for sentence in text.sentences:
             if sentence.plain.startswith(ASK):
-                asked = sentence.plain.removeprefix(ASK).strip()
-                yield finding(
-                    "question_open",
-                    sentence.line,
-                    f"not filled in yet: {asked}",
-                    f"{_place(requirement, sentence)}{asked[:1].upper()}{asked[1:]}",
-                )
-                continue
-            without_code = _CODE.sub(lambda match: " " * len(match[0]), sentence.value)
-            if match := _VAGUE.search(without_code):
-                word = sentence.value[match.start() : match.end()]
-                yield finding(
-                    "vague_words",
-                    sentence.line_at(match.start()),
-                    f"{word!r} leaves open what is meant: {sentence.plain}",
-                    f"The spec says: “{_with_context(text, sentence)}” What exactly does “{word}” stand for here? Please list it in full.",
-                )
-            elif without_code.rstrip().endswith("?") and text not in purposes and not re.search(r"[\"“”„]", sentence.value):
-                yield finding(
-                    "vague_words",
-                    sentence.line_at(len(sentence.value.rstrip()) - 1),
-                    f"a question without an answer: {sentence.plain}",
-                    sentence.plain,
-                )
+                yield _not_filled_in(sentence, places.get(sentence.line, ""))
+            else:
+                yield from _left_open(text, sentence, is_purpose=text in purposes)
+
+
+def _not_filled_in(sentence: Text, place: str) -> SpecFinding:
+    asked = sentence.plain.removeprefix(ASK).strip()
+    return finding("question_open", sentence.line, f"not filled in yet: {asked}", f"{place}{asked[:1].upper()}{asked[1:]}")
+
+
+def _left_open(text: Text, sentence: Text, *, is_purpose: bool) -> Iterator[SpecFinding]:
+    without_code = _CODE.sub(lambda match: " " * len(match[0]), sentence.value)
+    if match := _VAGUE.search(without_code):
+        word = " ".join(match[0].split())
+        yield finding(
+            "vague_words",
+            sentence.line_at(match.start()),
+            f"{word!r} leaves open what is meant: {sentence.plain}",
+            f"The spec says: “{_with_context(text, sentence)}” What exactly does “{word}” stand for here? Please list it in full.",
+        )
+    elif without_code.rstrip().endswith("?") and not is_purpose and not _QUOTES.search(sentence.value):
+        yield finding(
+            "vague_words",
+            sentence.line_at(len(sentence.value.rstrip()) - 1),
+            f"a question without an answer: {sentence.plain}",
+            sentence.plain,
+        )
 
 
 def _with_context(text: Text, sentence: Text) -> str:
@@ -155,13 +141,15 @@ def _with_context(text: Text, sentence: Text) -> str:
     return text.plain if len(text.plain) <= _SHORT else sentence.plain
 
 
-def _place(requirement: Requirement, text: Text) -> str:
-    """Return the column or the source that a question in a table is about, before the question."""
-    for contract in requirement.contracts:
-        for column in contract.columns:
-            if column.name.line == text.line:
-                return f"{contract.source}, column {column.name.bare}: "
-    return next((f"{source.name.bare}: " for source in requirement.sources if source.line == text.line), "")
+def _places(requirement: Requirement) -> dict[int, str]:
+    """Return the source or the column that each line of a table is about, to be put before a question."""
+    sources = {source.line: f"{source.name.bare}: " for source in reversed(requirement.sources)}
+    columns = {
+        column.name.line: f"{contract.source}, column {column.name.bare}: "
+        for contract in reversed(requirement.contracts)
+        for column in reversed(contract.columns)
+    }
+    return sources | columns
 
 
 def _texts(requirement: Requirement) -> Iterator[Text]:
@@ -169,33 +157,23 @@ def _texts(requirement: Requirement) -> Iterator[Text]:
     for section in requirement.sections:
         if section.about != "questions" and section.title.bare:
             yield from section.text
+    yield from (text for text in _cells(requirement) if text and not requirement.is_in_prose(text))
+
+
+def _cells(requirement: Requirement) -> Iterator[Text]:
     for source in requirement.sources:
-        yield from (
-            text for text in (source.what, source.format, source.delivered, source.loading) if text and not _is_in_prose(requirement, text)
-        )
+        yield from (source.what, source.format, source.delivered, source.loading)
     for contract in requirement.contracts:
-        yield from (column.meaning for column in contract.columns if not _is_in_prose(requirement, column.meaning))
+        yield from (column.meaning for column in contract.columns)
     for column in requirement.published:
-        yield from (text for text in (column.column, column.meaning) if text and not _is_in_prose(requirement, text))
+        yield from (column.column, column.meaning)
     for rule in requirement.rules:
-        yield from (
-            text
-            for text in (rule.rule, *(text for text in (rule.owner,) if text.plain.startswith(ASK)), rule.because)
-            if text and not _is_in_prose(requirement, text)
-        )
+        # Other checks ask for an owner, or a reader, that is left open in other words.
+        yield from (rule.rule, *(text for text in (rule.owner,) if text.plain.startswith(ASK)), rule.because)
     for access in requirement.access:
-        yield from (
-            text
-            for text in (access.grain, *(text for text in (access.readers,) if text.plain.startswith(ASK)))
-            if text and not _is_in_prose(requirement, text)
-        )
+        yield from (access.grain, *(text for text in (access.readers,) if text.plain.startswith(ASK)))
     for figure in requirement.figures:
-        if not _is_in_prose(requirement, figure.what):
-            yield figure.what
-
-
-def _is_in_prose(requirement: Requirement, text: Text) -> bool:
-    return any(prose.line <= text.line <= prose.line_at(len(prose.value)) for section in requirement.sections for prose in section.text)
+        yield figure.what
 
 
 def surplus(requirement: Requirement) -> Iterator[SpecFinding]:
@@ -211,12 +189,13 @@ def surplus(requirement: Requirement) -> Iterator[SpecFinding]:
 
 def acceptance_missing(requirement: Requirement) -> Iterator[SpecFinding]:
     """Find a spec without a figure that shows that the result is right."""
-    if not any(figure.counts and not NONE.fullmatch(figure.what.bare) for figure in requirement.figures):
+    if not any(figure.counts and not says_nothing(figure.what) for figure in requirement.figures):
         yield finding(
             "acceptance_missing",
             requirement.line_of("acceptance"),
             "no figure says how to recognize the right result",
-            "How many records are delivered, and how many rows do you expect in each table? Count them in the source, and list the figures.",
+            "How many records are delivered, and how many rows do you expect in each table? Count them in the source, and "
+            "list the figures.",
         )
 
 

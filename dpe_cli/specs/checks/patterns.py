@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dpe_cli.specs.checks.form import is_open
 from dpe_cli.specs.findings import SpecFinding, finding
 from dpe_cli.specs.patterns import Pattern
 from dpe_cli.specs.reading import wording
-from dpe_cli.specs.requirement import NONE, Requirement, SourceEntry
+from dpe_cli.specs.requirement import Requirement, SourceEntry
 from dpe_cli.specs.text import Text
+from dpe_cli.specs.vocabulary import is_open, says_nothing
 from dpe_cli.words import nearest
 
 _FILES = ("s3://", "gs://", "az://", "sftp://", "file://")
@@ -21,14 +21,14 @@ def findings(requirement: Requirement, registered: Mapping[str, Pattern]) -> Ite
     named = requirement.fields.get("pattern")
     names = [name for value in (named.values if named else ()) for name in value.names()]
     line = named.line if named else 1
-    if not names or all(NONE.fullmatch(name.bare) or is_open(name) for name in names):
+    if not names or all(says_nothing(name) or is_open(name) for name in names):
         of_rows = [source for source in requirement.sources if source.pattern]
         if not of_rows:
             yield finding(
                 "pattern_missing",
                 line,
                 "the spec names no pattern",
-                f"By which pattern shall {requirement.ticket} be built? Registered are {listed}.",
+                f"Which pattern should {requirement.ticket} be built with? The registered ones are {listed}.",
             )
         names = []
     for name in names:
@@ -96,7 +96,7 @@ def _unknown(requirement: Requirement, name: Text, registered: Mapping[str, Patt
         f"the pattern {name.bare} is not registered",
         f"{requirement.ticket} asks for the pattern {name.bare}, which is not registered ({', '.join(registered)} are). "
         + (f"Is {near} meant" if near else "Which one fits")
-        + ", or shall this one be registered?",
+        + ", or should this one be registered?",
     )
 
 
@@ -105,5 +105,6 @@ def _unfit(requirement: Requirement, line: int, pattern: Pattern, why: str) -> S
         "pattern_unfit",
         line,
         f"the pattern {pattern.name} does not fit: {why}",
-        f"{requirement.ticket} asks for the pattern {pattern.name} (“{pattern.purpose}”), but {why}. Which pattern fits, or what is missing in the spec?",
+        f"{requirement.ticket} asks for the pattern {pattern.name} (“{pattern.purpose}”), but {why}. Which pattern fits, or "
+        "what is missing in the spec?",
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dpe_cli.specs.checks.form import is_open
 from dpe_cli.specs.findings import SpecFinding, finding
-from dpe_cli.specs.requirement import EVERYTHING, NONE, PublishedColumn, Requirement
+from dpe_cli.specs.phrases import Phrases
+from dpe_cli.specs.requirement import EVERYTHING, PublishedColumn, Requirement
+from dpe_cli.specs.vocabulary import is_open, says_nothing
 
+_UNCHANGED = Phrases("access", "unchanged")
 _STEPS = re.compile(r"(?<![\w.])\d+(?![\w.]*\w)")
 
 
@@ -19,7 +21,8 @@ def columns_missing(requirement: Requirement) -> Iterator[SpecFinding]:
             "columns_missing",
             requirement.line_of("published columns"),
             "the spec names no published table",
-            "Which tables shall be published, and with which columns? For each column: from which source, or from which transformation, does it come?",
+            "Which tables should be published, and with which columns? For each column: from which source, or from which "
+            "transformation, does it come?",
         )
     with_columns = {column.table.bare for column in requirement.published}
     for name, text in requirement.tables.items():
@@ -49,18 +52,18 @@ def origin_missing(requirement: Requirement) -> Iterator[SpecFinding]:
 def _unclear(requirement: Requirement, column: PublishedColumn, numbers: set[int]) -> str:
     """Return what is unclear about a column's origin; empty if nothing is."""
     origin = column.origin
-    if not origin or is_open(origin) or NONE.fullmatch(origin.bare):
+    if not origin or is_open(origin) or says_nothing(origin):
         return "the spec does not say where it comes from"
     sources = [name for name in requirement.source_names if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", origin.bare)]
     steps = [int(found) for found in _STEPS.findall(origin.bare)]
-    if unknown := [number for number in steps if number not in numbers]:
-        if not sources:
-            return f"it comes from transformation {unknown[0]}, which the spec does not have"
+    unknown = [number for number in steps if number not in numbers]
+    if unknown and not sources:
+        return f"it comes from transformation {unknown[0]}, which the spec does not have"
     for source in sources:
         contract = requirement.contract(source)
         named = re.search(rf"{re.escape(source)}\.(\w+)", origin.bare)
         wanted = named[1] if named else column.column.bare
-        is_delivered = re.search(r"\bas (?:delivered|is)\b|\bunchanged\b", origin.lower) is not None or named
+        is_delivered = named is not None or _UNCHANGED.is_in(origin)
         if (
             contract is not None
             and contract.columns
@@ -76,9 +79,9 @@ def _unclear(requirement: Requirement, column: PublishedColumn, numbers: set[int
 
 def _names_table(requirement: Requirement, origin: str) -> bool:
     """Return whether an origin names a column of a source without the source, a short name of one, or another published table."""
-    known = {column.name.lower for contract in requirement.contracts for column in contract.columns}
-    known |= {name.rpartition(".")[2].casefold() for name in requirement.source_names} | {name.casefold() for name in requirement.tables}
-    return any(word.casefold() in known for word in re.findall(r"\w+", origin))
+    words = {word.casefold() for word in re.findall(r"\w+", origin)}
+    tables = {name.rpartition(".")[2].casefold() for name in requirement.source_names} | {name.casefold() for name in requirement.tables}
+    return not words.isdisjoint(requirement.column_names) or not words.isdisjoint(tables)
 
 
 def twice(requirement: Requirement) -> Iterator[SpecFinding]:
@@ -91,7 +94,8 @@ def twice(requirement: Requirement) -> Iterator[SpecFinding]:
             yield finding(
                 "contradiction",
                 column.column.line,
-                f"{column.table.bare}.{column.column.bare} has two origins: {earlier.origin.plain!r} (line {earlier.column.line}) and {column.origin.plain!r}",
+                f"{column.table.bare}.{column.column.bare} has two origins: {earlier.origin.plain!r} (line "
+                f"{earlier.column.line}) and {column.origin.plain!r}",
                 f"Does {column.column.bare} of {column.table.bare} come from {earlier.origin.plain} or from {column.origin.plain}?",
             )
 

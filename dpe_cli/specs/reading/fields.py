@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
 
 from dpe_cli.errors import SpecError
+from dpe_cli.specs.reading import titles
 from dpe_cli.specs.reading.markdown import Element, Heading, Item, Paragraph
 from dpe_cli.specs.requirement import Field
 from dpe_cli.specs.text import Text
 
 FENCE = "---"
-# How older specs name the fields, without the words that may follow, as in `Pattern Used`.
-_NAMES: Mapping[str, str] = {
-    "ticket": "ticket",
-    "ticket id": "ticket",
-    "jira": "ticket",
-    "title": "title",
-    "feature": "title",
-    "status": "status",
-    "owner": "owner",
-    "business owner": "owner",
-    "requested by": "requested_by",
-    "requester": "requested_by",
-    "author": "requested_by",
-    "analyst": "analyst",
-    "approved by": "approved_by",
-    "approver": "approved_by",
-    "approval": "approved_by",
-    "readers": "readers",
-    "audience": "readers",
-    "consumers": "readers",
-    "pattern": "pattern",
-    "pattern used": "pattern",
-    "sources": "sources",
-    "source": "sources",
-    "models": "models",
-    "tables": "models",
-    "published tables": "models",
-    "tenant": "tenant",
-    "tenant column": "tenant",
-}
 LISTS = frozenset({"sources", "models"})
 _LINE = re.compile(
     r"^[ \t]*(?:[-*] )?(?:\*\*)?(?P<name>[A-Za-z][A-Za-z _]{2,20}?)(?:\*\*)?[ \t]*:(?:\*\*)?[ \t]*(?P<value>.*)$", re.MULTILINE
@@ -113,7 +84,7 @@ def in_body(elements: Iterable[Element]) -> dict[str, Field]:
 
 def _fields(text: Text) -> Iterable[Field]:
     for match in _LINE.finditer(text.value):
-        name = _NAMES.get(" ".join(match["name"].lower().replace("_", " ").split()))
-        if name is not None:
+        name = titles.meaning(" ".join(match["name"].lower().replace("_", " ").split()), titles.FIELDS)
+        if name:
             value = text.part(match.start("value"), match.end("value"))
             yield Field(name, value.names() if name in LISTS else (value,), value.line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ _BELOW_ALL = 7
 _RULER = re.compile(r"[\s|:-]+")
 # As word processors write them.
 _BULLET = re.compile(r"^(\s*)[•●▪◦‣]\s+")
+# What matters for the cells of a row: backticks, `\\|`, `|`; and all else.
+_MARK = re.compile(r"`+|\\\||\||\\|[^`|\\]+")
 _PREFIX = re.compile(r"^[\s>]*")
 
 
@@ -90,28 +93,28 @@ def cells(line: str) -> list[str]:
 
     A `|` within backticks, or after a backslash, belongs to its cell, unlike in GitHub's Markdown, which would cut the cell there.
     """
-    found, cell, fence, position = [], "", "", 0
     line = _PREFIX.sub("", line.rstrip()).removeprefix("|")
-    while position < len(line):
-        ticks = re.match(r"`+", line[position:])
-        if ticks is not None:
-            if fence == ticks[0]:
+    found: list[str] = []
+    cell: list[str] = []
+    fence = ""
+    # A run of backticks opens code only if another one of the same length closes it.
+    closing = Counter(match[0] for match in _MARK.finditer(line) if match[0].startswith("`"))
+    for match in _MARK.finditer(line):
+        mark = match[0]
+        if mark.startswith("`"):
+            closing[mark] -= 1
+            if fence == mark:
                 fence = ""
-            elif not fence and re.search(rf"(?<!`){ticks[0]}(?!`)", line[position + len(ticks[0]) :]):
-                fence = ticks[0]
-            cell += ticks[0]
-            position += len(ticks[0])
-        elif line.startswith("\\|", position):
-            cell += "|"
-            position += 2
-        elif line[position] == "|" and not fence:
-            found.append(cell.strip())
-            cell = ""
-            position += 1
+            elif not fence and closing[mark]:
+                fence = mark
+            cell.append(mark)
+        elif mark == "|" and not fence:
+            found.append("".join(cell).strip())
+            cell = []
         else:
-            cell += line[position]
-            position += 1
-    return [*found, cell.strip()] if cell.strip() or not line.endswith("|") else found
+            cell.append("|" if mark == "\\|" else mark)
+    last = "".join(cell).strip()
+    return [*found, last] if last or not line.endswith("|") else found
 
 
 def _continued(table: Table, rows: Table) -> Table:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dpe_cli.specs.reading import titles
 from dpe_cli.specs.reading.markdown import Heading, Item, Paragraph, Table
 from dpe_cli.specs.reading.outline import Part
-from dpe_cli.specs.requirement import NONE, Figure, Question, Transformation
-from dpe_cli.specs.text import NOTHING, Text
+from dpe_cli.specs.requirement import Figure, Question, Transformation
+from dpe_cli.specs.text import DASHES, NOTHING, Text, joined
+from dpe_cli.specs.vocabulary import says_nothing
 
 NUMBER = re.compile(r"(?<![\w.,-])\d{1,3}(?:[,' ]\d{3})+(?:\.\d+)?(?![\w])|(?<![\w-])\d+(?:\.\d+)?(?!\w)")
 _ANSWER = re.compile(
@@ -20,7 +21,7 @@ _ANSWER = re.compile(
 
 def transformations(parts: Sequence[Part]) -> list[Transformation]:
     """Return the steps: the items of numbered lists, or else all items and paragraphs, numbered in their order."""
-    found: list[Transformation] = []
+    steps: list[tuple[int, list[Text]]] = []
     for part in parts:
         if part.about != "transformations":
             continue
@@ -28,13 +29,11 @@ def transformations(parts: Sequence[Part]) -> list[Transformation]:
         for text, number in _steps(part):
             if number is None and last is not None:
                 # A paragraph or a list below a step belongs to it.
-                earlier = found[-1]
-                gap = "\n" * max(1, text.line - earlier.text.line - earlier.text.value.count("\n"))
-                found[-1] = Transformation(earlier.number, Text(earlier.text.value + gap + text.value, earlier.text.line))
+                steps[-1][1].append(text)
             else:
-                found.append(Transformation(len(found) + 1 if number is None else number, text))
+                steps.append((len(steps) + 1 if number is None else number, [text]))
                 last = number
-    return found
+    return [Transformation(number, joined(texts)) for number, texts in steps]
 
 
 def _steps(part: Part) -> Iterator[tuple[Text, int | None]]:
@@ -66,18 +65,20 @@ def _of_table(table: Table) -> Iterator[Figure]:
         counts = [
             (heading.plain, cell)
             for position, (heading, cell) in enumerate(zip(table.headings, row.cells, strict=False))
-            if position not in positions.values() and position != what and cell and not NONE.fullmatch(cell.bare)
+            if position not in positions.values() and position != what and not says_nothing(cell)
         ]
         if row.cell(what):
             yield Figure(row.cell(what), tuple(counts), row.cell(positions.get("reported by")))
 
 
 def _of_text(text: Text) -> Iterator[Figure]:
-    for sentence in text.sentences():
+    for sentence in text.sentences:
         for match in NUMBER.finditer(sentence.value):
             before, after = sentence.value[: match.start()], sentence.value[match.end() :]
             what = (
-                before.rpartition(",")[2].strip(" :=-–—") if before.rstrip().endswith((":", "=", "is", "are")) else after.partition(",")[0]
+                before.rpartition(",")[2].strip(f" :={DASHES}")
+                if before.rstrip().endswith((":", "=", "is", "are"))
+                else after.partition(",")[0]
             )
             yield Figure(Text(what.strip(" .:"), sentence.line_at(match.start())), (("count", sentence.part(match.start(), match.end())),))
 
@@ -91,7 +92,7 @@ def questions(parts: Sequence[Part]) -> list[Question]:
         for element in part.elements:
             if isinstance(element, Table):
                 found += [_question(row.cells[0], row.cells[1:]) for row in element.rows if row.cells]
-            elif not isinstance(element, Heading) and not NONE.fullmatch(element.text.bare) and not _says_none(element.text):
+            elif not isinstance(element, Heading) and not says_nothing(element.text) and not _says_none(element.text):
                 found.append(_question(element.text, ()))
     return found
 
@@ -101,7 +102,7 @@ def _says_none(text: Text) -> bool:
 
 
 def _question(text: Text, others: Sequence[Text]) -> Question:
-    answer = next((cell for cell in others if cell and not NONE.fullmatch(cell.bare)), NOTHING)
+    answer = next((cell for cell in others if not says_nothing(cell)), NOTHING)
     match = _ANSWER.search(text.value)
     if match is not None:
         answer = text.part(match.start("answer"), match.end("answer"))

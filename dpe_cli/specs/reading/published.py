@@ -5,21 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from dpe_cli.specs.phrases import Phrases
 from dpe_cli.specs.reading import titles
 from dpe_cli.specs.reading.markdown import Item, Paragraph, Table
 from dpe_cli.specs.reading.outline import Part
 from dpe_cli.specs.requirement import EVERYTHING, Access, PublishedColumn
-from dpe_cli.specs.text import NOTHING, Text
+from dpe_cli.specs.text import DASHES, NOTHING, Text
 
-_ORIGIN = re.compile(
-    r"\b(?:from|comes? from|taken from|derived from|according to|by|see|as in|per)\s+(?P<origin>(?:the )?(?:\w+\.\w+\b.*|transformations?\b.*|steps?\b.*|\d.*))|"
-    r"(?P<delivered>\bas delivered\b.*)|\((?P<number>(?:transformation |step )?\d[^)]*)\)",
-    re.IGNORECASE,
-)
-_GRAIN = re.compile(
-    r"\b(?:(?:has|with|there is|holds|is)\s+)?(?:exactly )?(?:one|a|each) row (?:is|per|for (?:each|every)|means|stands for|represents|=)\s+(?P<grain>[^.;,(]*(?:, [^.;,(]* and [^.;,(]*)?)",
-    re.IGNORECASE,
-)
+_ORIGIN = Phrases("access", "origin")
+_GRAIN = Phrases("access", "grain")
+_READS = Phrases("access", "reads")
+_ALL = Phrases("access", "all columns")
 
 
 def columns(parts: Sequence[Part], tables: Sequence[str]) -> list[PublishedColumn]:
@@ -57,7 +53,7 @@ def _of_prose(part: Part, tables: Sequence[str]) -> Iterator[PublishedColumn]:
         if named := _named(text, tables):
             table = named
             start = text.value.find(named.value) + len(named.value)
-            text = text.part(start + len(text.value[start:]) - len(text.value[start:].lstrip("`*: \n–—")))
+            text = text.part(start + len(text.value[start:]) - len(text.value[start:].lstrip(f"`*: \n{DASHES}")))
         if table:
             for sentence in _clauses(text):
                 yield from _of_clause(table, sentence)
@@ -65,12 +61,8 @@ def _of_prose(part: Part, tables: Sequence[str]) -> Iterator[PublishedColumn]:
 
 def _clauses(text: Text) -> Iterator[Text]:
     """Yield what semicolons separate, and sentences."""
-    for sentence in text.sentences():
-        start = 0
-        for match in re.finditer(r";\s*", sentence.value):
-            yield sentence.part(start, match.start())
-            start = match.end()
-        yield sentence.part(start)
+    for sentence in text.sentences:
+        yield from sentence.split(re.finditer(r";\s*", sentence.value))
 
 
 def _of_clause(table: Text, clause: Text) -> Iterator[PublishedColumn]:
@@ -81,7 +73,7 @@ def _of_clause(table: Text, clause: Text) -> Iterator[PublishedColumn]:
         group = next(name for name, value in match.groupdict().items() if value is not None)
         origin, end = clause.part(match.start(group), match.end(group)), match.start()
     names = re.findall(r"`(\w+)`", clause.value[:end]) or re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", clause.value[:end])
-    if not names and origin and re.search(r"\b(?:all|every|everything)\b", clause.value[:end], re.IGNORECASE):
+    if not names and origin and _ALL.is_in(clause.value[:end]):
         names = [""]
     for name in names:
         line = clause.line_at(max(0, clause.value.find(name)))
@@ -129,13 +121,10 @@ def _access_of_prose(part: Part, tables: Sequence[str]) -> Iterator[Access]:
                 if match is None
                 else text.value[: match.start()] + " " * (match.end() - match.start()) + text.value[match.end() :]
             )
-            rest = rest.replace(table.value, " " * len(table.value)).strip(" `*:.,;–—-\n")
-            readers = Text(rest, text.line) if rest and re.search(_READS, rest, re.IGNORECASE) else NOTHING
+            rest = rest.replace(table.value, " " * len(table.value)).strip(f" `*:.,;\n{DASHES}")
+            readers = Text(rest, text.line) if rest and _READS.is_in(rest) else NOTHING
         if grain or readers:
             yield Access(Text(table.value, text.line), grain, readers)
-
-
-_READS = r"\bsees?\b|\breads?\b|\bvisible\b|\baccess\b|\beveryone\b|\beverybody\b|\ball\b|\bonly\b|\bown\b|\bopen to\b|\bfor the\b"
 
 
 def _named(text: Text, tables: Sequence[str]) -> Text:

@@ -9,9 +9,12 @@ from dpe_cli.errors import SpecError
 from dpe_cli.specs.reading import fields, markdown, others, outline, published, rules, sources
 from dpe_cli.specs.requirement import Field, Requirement, Section
 from dpe_cli.specs.text import Text
+from dpe_cli.words import size
 
 # With any prefix: `DPE-101-carrier-operations-spec.md`, `WOR-314-invoices-spec.md`.
 _TICKET = re.compile(r"([A-Z][A-Z0-9]*-\d+)(?![\d])")
+
+_MOST_BYTES = 2_000_000
 
 
 def read(path: Path) -> Requirement:
@@ -19,8 +22,12 @@ def read(path: Path) -> Requirement:
     Read a spec.
 
     Raises:
-        SpecError: it is not text, its front matter is not valid YAML, it has no ticket, or the id of a rule is malformed or occurs twice.
+        SpecError: it is not text, or is too large, its front matter is not valid YAML, it has no ticket, or the id of a rule is
+            malformed or occurs twice.
     """
+    if path.is_file() and (bytes_ := path.stat().st_size) > _MOST_BYTES:
+        limit = size(_MOST_BYTES)
+        raise SpecError(f"{path}: has {size(bytes_)}, and is larger than {limit}; a spec is text, so give the path of one")
     try:
         # With or without a byte order mark.
         text = path.read_text(encoding="utf-8-sig")

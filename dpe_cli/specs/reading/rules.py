@@ -7,24 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dpe_cli.errors import SpecError
+from dpe_cli.specs.phrases import Phrases
 from dpe_cli.specs.reading import titles
 from dpe_cli.specs.reading.markdown import Item, Paragraph, Table
 from dpe_cli.specs.reading.outline import Part
 from dpe_cli.specs.requirement import RuleRow
-from dpe_cli.specs.text import NOTHING, Text
+from dpe_cli.specs.text import DASHES, NOTHING, Text, joined
 
 DIMENSIONS = ("completeness", "uniqueness", "validity", "accuracy", "consistency", "timeliness")
-_RULE_ID = re.compile(r"[A-Z][A-Z0-9]*-\d+-\d+")
-_SEVERITY = re.compile(
-    r"\bseverity:?\s+(?:is\s+)?(?P<of>\w+)|\b(?P<alone>errors?|warn(?:ing)?s?)\b(?=\s*[,;.)\n]|\s*$)|"
-    r"\b(?P<stops>stops? (?:the )?publication|blocks? (?:the )?publication|nothing is published)\b|\b(?P<reports>(?:is )?only reported|(?:just )?a warning)\b",
-    re.IGNORECASE,
-)
-_OWNER = re.compile(
-    r"\b(?:owner(?: is)?:?|owned by|decided by|responsible(?: is)?:?|belongs to)\s+(?:the\s+)?(?P<owner>[\w][\w /&-]*?)(?=\s*(?:[,;.)\n]|because\b|$))",
-    re.IGNORECASE,
-)
-_BECAUSE = re.compile(r"\b(?:because|since|reason:|why:|so that|otherwise)\s+(?P<because>.+)", re.IGNORECASE | re.DOTALL)
+_RULE_ID = re.compile(r"(?<![A-Z0-9])[A-Z][A-Z0-9]{0,30}-\d{1,20}-\d{1,20}")
+_PARTS = tuple((name, Phrases("rules", name)) for name in ("because", "owner", "severity"))
+_ATTRIBUTES = Phrases("rules", "attributes")
 _STEP = re.compile(r"^(?:\*\*|_)?(?P<step>given|when|then|and|but)\b(?:\*\*|_)?", re.IGNORECASE)
 
 
@@ -99,38 +92,33 @@ def _statements(part: Part) -> Iterator[Text]:
             statement.append(element.text)
         else:
             if statement:
-                yield _joined(statement)
+                yield joined(statement)
             statement = [element.text]
     if statement:
-        yield _joined(statement)
+        yield joined(statement)
 
 
 def _is_attribute(text: Text) -> bool:
-    return re.match(r"(?:\*\*)?(?:severity|owner|because|reason|dimension|why)\b", text.value.strip(), re.IGNORECASE) is not None
-
-
-def _joined(texts: Sequence[Text]) -> Text:
-    """Return the texts as one, each on its line of the file."""
-    value, line = texts[0].value, texts[0].line
-    for text in texts[1:]:
-        value += "\n" * max(1, text.line - line - value.count("\n")) + text.value
-    return Text(value, line)
+    return _ATTRIBUTES.match(text.plain) is not None
 
 
 def _of_text(rule_id: str, text: Text) -> RuleRow:
     found: dict[str, Text] = {}
     rest = text.value
-    for name, pattern in (("because", _BECAUSE), ("owner", _OWNER), ("severity", _SEVERITY)):
+    for name, pattern in _PARTS:
         match = pattern.search(rest)
         if match is None:
             continue
         group = name if name != "severity" else next(group for group, value in match.groupdict().items() if value is not None)
         value = {"stops": "error", "reports": "warn"}.get(group, match[group])
         found[name] = Text(value.strip(" .()"), text.line_at(match.start()))
-        rest = rest[: match.start()] + " " * 1 + rest[match.end() :] if name != "because" else rest[: match.start()]
+        rest = rest[: match.start()] + " " + rest[match.end() :] if name != "because" else rest[: match.start()]
     dimension = next((word for word in DIMENSIONS if re.search(rf"\b{word}\b", text.lower)), "")
     definition = re.sub(
-        rf"[`*]*{re.escape(rule_id)}[`*]*\s*[:.–—-]?|\b(?:{'|'.join(DIMENSIONS)})\b|\bdimension:?|[()]", " ", rest, flags=re.IGNORECASE
+        rf"[`*]{{0,5}}{re.escape(rule_id)}[`*]{{0,5}}\s{{0,5}}[:.{DASHES}]?|\b(?:{'|'.join(DIMENSIONS)})\b|\bdimension:?|[()]",
+        " ",
+        rest,
+        flags=re.IGNORECASE,
     )
     cells: Mapping[str, str] = {name: value.plain for name, value in found.items()}
     return RuleRow(
@@ -138,7 +126,7 @@ def _of_text(rule_id: str, text: Text) -> RuleRow:
         text.line,
         cells,
         dimension=Text(dimension, text.line) if dimension else NOTHING,
-        rule=Text(" ".join(definition.split()).strip(" ,;:–—"), text.line),
+        rule=Text(" ".join(definition.split()).strip(f" ,;:{DASHES}"), text.line),
         severity=found.get("severity", NOTHING),
         owner=found.get("owner", NOTHING),
         because=found.get("because", NOTHING),

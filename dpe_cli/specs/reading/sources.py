@@ -6,27 +6,22 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from dpe_cli.specs.phrases import Phrases
 from dpe_cli.specs.reading import titles, wording
 from dpe_cli.specs.reading.markdown import Item, Paragraph, Table
 from dpe_cli.specs.reading.outline import Part
 from dpe_cli.specs.requirement import Contract, ContractColumn, SourceEntry
-from dpe_cli.specs.text import NOTHING, Text
+from dpe_cli.specs.text import DASHES, NOTHING, Text, joined
 
 _KEY = re.compile(
-    r"(?:\*\*)?\b(?:primary |unique |natural |business )?key(?: columns?)?(?:\*\*)?\s*(?::(?:\*\*)?|=|\bis\b|\bare\b)\s*(?P<names>[^.\n]*(?:\.\w[^.\n]*)*)",
+    r"(?:\*\*)?\b(?:primary |unique |natural |business )?key(?: columns?)?(?:\*\*)?\s{0,5}(?::(?:\*\*)?|=|\bis\b|\bare\b)\s{0,5}"
+    r"(?P<names>[^.\n]*(?:\.\w[^.\n]*)*)",
     re.IGNORECASE,
 )
-_NAME = re.compile(r"`(\w+)`|^(?:\*\*)?(\w+)(?:\*\*)?(?=\s*(?:\(|:|–|—|-|$))")
-_TYPE = re.compile(
-    r"\b(?:small|big)?int(?:eger)?\b|\btext\b|\bstring\b|\bnumeric(?:\(\d+(?:,\s*\d+)?\))?|\bdecimal(?:\(\d+(?:,\s*\d+)?\))?|\bnumber\b|\bdate\b|\btimestamptz\b|"
-    r"\btimestamp(?: with(?:out)? time zone)?\b|\bdate ?time\b|\btime\b|\bboolean\b|\buuid\b|\bdouble precision\b|\bfloat\b|\bjsonb?\b|\bvarchar(?:\(\d+\))?",
-    re.IGNORECASE,
-)
-_OPTIONAL = re.compile(r"\b(?:may|can) be (?:empty|blank|missing|null)|\boptional\b|\bnullable\b|\bnot always\b", re.IGNORECASE)
-_REQUIRED = re.compile(
-    r"\b(?:required|mandatory|never (?:empty|blank|missing|null)|not null|always (?:filled|there|present)|must (?:be filled|not be empty))",
-    re.IGNORECASE,
-)
+_NAME = re.compile(rf"`(\w+)`|^(?:\*\*)?(\w+)(?:\*\*)?(?=\s*(?:\(|:|[{DASHES}]|$))")
+_TYPES = Phrases("sources", "types")
+_OPTIONAL = Phrases("sources", "optional")
+_REQUIRED = Phrases("sources", "required")
 
 
 def entries(parts: Sequence[Part], listed: Sequence[Text]) -> list[SourceEntry]:
@@ -49,14 +44,13 @@ def entries(parts: Sequence[Part], listed: Sequence[Text]) -> list[SourceEntry]:
 
 def _statements(part: Part) -> Iterator[Text]:
     """Yield paragraphs and items, these with the items below them."""
-    found: list[Text] = []
+    found: list[list[Text]] = []
     for element in part.elements:
         if isinstance(element, Item) and element.depth > 1 and found:
-            gap = "\n" * max(1, element.text.line - found[-1].line_at(len(found[-1].value)))
-            found[-1] = Text(found[-1].value + gap + element.text.value, found[-1].line)
+            found[-1].append(element.text)
         elif isinstance(element, Item | Paragraph):
-            found.append(element.text)
-    return iter(found)
+            found.append([element.text])
+    return map(joined, found)
 
 
 def _of_table(table: Table) -> Iterator[SourceEntry]:
@@ -95,7 +89,7 @@ def _of_prose(text: Text, listed: Sequence[str], title: Text) -> Iterator[Source
 def _lines(text: Text) -> list[Text]:
     """Return the lines of a text, those that speak of loading first."""
     lines = [Text(line, text.line + number) for number, line in enumerate(text.value.split("\n"))]
-    return [*(line for line in lines if "load" in line.lower), *(sentence for sentence in text.sentences())]
+    return [*(line for line in lines if "load" in line.lower), *text.sentences]
 
 
 def _completed(entry: SourceEntry, other: SourceEntry) -> SourceEntry:
@@ -140,15 +134,10 @@ def _source_of(part: Part, sources: Sequence[SourceEntry]) -> str | None:
 
 def _columns_of_table(table: Table) -> Iterator[ContractColumn]:
     columns = titles.columns(table.headings, titles.CONTRACT)
-    if (
-        "column" not in columns
-        or not columns.keys() & {"type", "meaning", "may be empty", "required"}
-        or "source" in titles.columns(table.headings[:1], {"source": "source.*"})
-    ):
+    if "column" not in columns or not columns.keys() & {"type", "meaning", "may be empty", "required"}:
         return
-    if "delivered" in titles.columns(table.headings, titles.SOURCE_TABLE) and "location" in titles.columns(
-        table.headings, titles.SOURCE_TABLE
-    ):
+    is_of_sources = titles.columns(table.headings, titles.SOURCE_TABLE).keys() >= {"delivered", "location"}
+    if is_of_sources or table.headings[0].lower.startswith("source"):
         return
     for row in table.rows:
         name = row.cell(columns["column"])
@@ -166,9 +155,9 @@ def _column_of_item(text: Text) -> Iterator[ContractColumn]:
     if name is None or _KEY.match(text.value):
         return
     rest = text.part(name.end())
-    data_type = _TYPE.search(rest.value)
-    may_be_empty = True if _OPTIONAL.search(rest.value) else False if _REQUIRED.search(rest.value) else None
-    meaning = Text(rest.value.strip(" :–—-"), rest.line)
+    data_type = _TYPES.search(rest.value)
+    may_be_empty = True if _OPTIONAL.is_in(rest.value) else False if _REQUIRED.is_in(rest.value) else None
+    meaning = Text(rest.value.strip(f" :{DASHES}"), rest.line)
     yield ContractColumn(
         Text(name[1] or name[2], text.line_at(name.start())),
         NOTHING if data_type is None else rest.part(data_type.start(), data_type.end()),

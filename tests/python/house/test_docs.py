@@ -35,7 +35,7 @@ def test_each_kind_of_question_about_a_spec_has_a_page() -> None:
     pages = {path.name: path.read_text(encoding="utf-8") for path in directory.glob("*.md")}
 
     assert generate.spec_findings() == pages
-    assert all("\n## Example\n" in text and "\n## How to mend it\n" in text for name, text in pages.items() if name != "README.md")
+    assert all("\n## Example\n" in text and "\n## How to fix it\n" in text for name, text in pages.items() if name != "README.md")
 
 
 def test_the_tables_of_the_ledger_are_described(module_server: Server) -> None:

@@ -54,6 +54,16 @@ WITHIN = {
         "contexts dump_options programs relations temporary versions",
         "connection",
     ),
+    "specs": (
+        "escalation",
+        "gate",
+        "checks",
+        "names source_data spec template",
+        "findings patterns reading",
+        "vocabulary",
+        "requirement",
+        "phrases text",
+    ),
     "sources": ("api databases files singer", "http query_inputs", "options", "rejects", "json", "read secrets"),
 }
 

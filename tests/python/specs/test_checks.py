@@ -1,0 +1,178 @@
+"""What dpe asks about a spec that is clear but for one place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dpe_cli.specs import escalation, gate, source_data
+from dpe_cli.specs.findings import SpecFinding
+from dpe_cli.specs.reading.read import read
+from dpe_cli.specs.requirement import SourceEntry
+from dpe_cli.specs.text import Text
+
+CLEAR = """\
+---
+ticket: SHOP-1
+title: Orders
+status: approved
+owner: sales operations
+requested_by: head of sales
+approved_by: head of sales
+pattern: file-full-refresh
+sources: [shop.orders]
+models: [fct_orders]
+tenant: shop
+---
+# SHOP-1: Orders
+
+## Purpose
+
+Each shop wants to know every morning what it sold.
+
+## Sources
+
+| source | what | location | format | delivered | how it is loaded |
+|---|---|---|---|---|---|
+| shop.orders | orders of the shops | data/orders.csv | csv | daily | the newest delivery only |
+
+### Columns of shop.orders
+
+Key: order_id
+
+| column | type | may be empty | meaning |
+|---|---|---|---|
+| order_id | integer | no | number of the order |
+| shop | text | no | who sold it |
+| amount | numeric | yes | total, in EUR |
+
+## Transformations
+
+1. Orders whose `amount` is empty are left out.
+
+### Published columns
+
+| table | column | from |
+|---|---|---|
+| fct_orders | order_id, shop, amount | shop.orders as delivered |
+
+## Who may see what
+
+| table | one row | who sees it |
+|---|---|---|
+| fct_orders | an order | each shop its own (by shop) |
+
+## Rules
+
+| rule | dimension | definition | severity | owner | because |
+|---|---|---|---|---|---|
+| SHOP-1-01 | uniqueness | Every `order_id` of fct_orders occurs once. | error | sales operations | orders would be counted twice |
+
+## Acceptance
+
+| what | count | reported by |
+|---|---|---|
+| orders delivered | 3 | |
+"""
+ORDERS = "order_id,shop,amount\n1,Bern,10.50\n2,Bern,\n3,Basel,7.00\n"
+
+Check = Callable[..., list[SpecFinding]]
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """Check the clear spec after a change, against three orders."""
+
+    def _check(before: str = "", after: str = "", orders: str = ORDERS) -> list[SpecFinding]:
+        assert before in CLEAR
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / "orders.csv").write_text(orders, encoding="utf-8")
+        path = tmp_path / "SHOP-1-orders-spec.md"
+        path.write_text(CLEAR.replace(before, after, 1) if before else CLEAR, encoding="utf-8")
+        return list(gate.check(read(path), tmp_path, {}).findings)
+
+    return _check
+
+
+def test_the_spec_is_clear(check: Check) -> None:
+    """Otherwise the others would show nothing."""
+    assert [] == check()
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        ("field_missing", "owner: sales operations\n", ""),
+        ("purpose_missing", "Each shop wants to know every morning what it sold.\n", ""),
+        ("cell_surplus", "| 3 | |", "| 3 | | by file | "),
+        ("acceptance_missing", "| orders delivered | 3 | |\n", ""),
+        ("pattern_unfit", "data/orders.csv | csv", "https://shop.example/orders | api"),
+        ("source_unlisted", "sources: [shop.orders]", "sources: []"),
+        ("key_missing", "Key: order_id\n", ""),
+        ("key_missing", "Key: order_id\n", "Key: order_no\n"),
+        ("type_missing", "| shop | text |", "| shop | |"),
+        ("blank_refuted", "| numeric | yes |", "| numeric | no |"),
+        ("tenant_unknown", "tenant: shop", "tenant: region"),
+        ("columns_missing", "| fct_orders | order_id, shop, amount | shop.orders as delivered |\n", ""),
+        ("dimension_missing", "uniqueness", "goodness"),
+    ],
+)
+def test_a_spec_that_is_unclear_in_one_place(check: Check, kind: str, before: str, after: str) -> None:
+    """Is asked about it; a place may raise a second question, for example about the owner of what has no source."""
+    found = check(before, after)
+
+    assert kind in [finding.kind.name for finding in found]
+
+
+def test_a_phrase_may_be_broken_at_the_end_of_a_line(check: Check) -> None:
+    """Editors break lines."""
+    found = check("are left out.", "are left out, as\n   needed.")
+
+    assert [("vague_words", "'as needed' leaves open")] == [(finding.kind.name, finding.what[:23]) for finding in found]
+
+
+def test_an_example_does_not_end_a_sentence(check: Check) -> None:
+    """What follows `e.g.` belongs to the sentence that is quoted."""
+    [found] = check("are left out.", "are left out, e.g. Those of Bern etc.")
+
+    assert "e.g. Those of Bern" in found.what
+
+
+def test_a_source_that_only_the_project_locates_is_asked_for_without_a_place(check: Check, tmp_path: Path) -> None:
+    """The question once said that it should be at nothing."""
+    check("data/orders.csv", "as declared")
+    declared = SourceEntry(Text("shop.orders", 1), location=Text("data/missing.csv", 1))
+
+    verdict = gate.check(read(tmp_path / "SHOP-1-orders-spec.md"), tmp_path, {"shop.orders": lambda: source_data.read(declared, tmp_path)})
+
+    [found] = [finding for finding in verdict.findings if finding.kind.name == "source_not_readable"]
+    assert found.question.startswith("shop.orders cannot be read where the project declares it (")
+
+
+def test_the_first_step_is_not_the_first_record(check: Check) -> None:
+    """Sentences begin with `First,`."""
+    assert [] == check("Orders whose `amount` is empty are left out.", "First, orders without an amount are left out.")
+
+
+def test_control_characters_are_not_sent(check: Check, tmp_path: Path) -> None:
+    """A spec may contain them, and the report is read in a terminal, too."""
+    check("| who sold it |", "| who sold it \x1b[31m etc. |")
+    verdict = gate.check(read(tmp_path / "SHOP-1-orders-spec.md"), tmp_path, {})
+
+    report = escalation.document([verdict], directory=tmp_path)
+
+    assert "etc." in report
+    assert "\x1b" not in report
+
+
+def test_ten_thousand_transformations_take_seconds(check: Check) -> None:
+    """Each is compared with few others only."""
+    steps = "".join(f"{number}. `net_{number}` = amount * {number}, and orders of shop {number} are kept.\n" for number in range(2, 10_000))
+    start = time.process_time()
+
+    check("are left out.\n", f"are left out.\n{steps}")
+
+    assert time.process_time() - start < 60
