@@ -23,7 +23,7 @@ def differences(requirement: Requirement, tests: Sequence[RuleTest], models: Seq
     for access in requirement.access:
         for model in models:
             if model.name == access.table.bare:
-                yield from _of_access(requirement, access, model)
+                yield from _of_access(access, model)
 
 
 def different_from_specs(tests: Sequence[RuleTest], specs: Sequence[Spec], models: Sequence[Model]) -> list[str]:
@@ -57,29 +57,31 @@ def _rule_differs(rule: RuleRow, test: RuleTest, name: str, wanted: str, found: 
     )
 
 
-def _of_access(requirement: Requirement, access: Access, model: Model) -> Iterator[SpecFinding]:
-    text = access.readers.plain
+def _of_access(access: Access, model: Model) -> Iterator[SpecFinding]:
+    table, text = access.table.bare, access.readers.plain
+    declared = ", ".join(model.tenant_columns) or model.declared
     by = _BY.search(text)
-    column = by["column"] if by is not None and model.tenant_columns != (by["column"],) else None
-    if by is not None and column is not None and by["column"] not in model.tenant_columns:
-        declared = ", ".join(model.tenant_columns) or model.declared
+    if by is not None and by["column"] not in model.tenant_columns:
         yield finding(
             "tenant_differs",
             access.table.line,
-            f"{access.table.bare}: according to the spec a reader sees its own rows by {column}, and the model declares {declared}",
-            f"By which column do readers of {access.table.bare} see their own rows: {column}, as the spec says, or {declared}, as the model declares?",
+            f"{table}: according to the spec a reader sees its own rows by {by['column']}, and the model declares {declared}",
+            f"By which column do readers of {table} see their own rows: {by['column']}, as the spec says, or {declared}, as the model has it?",
         )
-    elif by is None and _EVERYONE.search(text) and not _OWN.search(text) and model.declared != "shared":
+    if by is not None:
+        return
+    is_of_all, is_of_own = _EVERYONE.search(text) is not None, _OWN.search(text) is not None
+    if is_of_all and not is_of_own and model.declared != "shared":
         yield finding(
             "readers_differ",
             access.table.line,
-            f"{access.table.bare}: according to the spec {text!r} see all rows, and the model declares {model.declared}",
-            f"Does everyone see all rows of {access.table.bare}, as the spec says, or shall they be {model.declared}, as the model declares?",
+            f"{table}: according to the spec {text!r} see all rows, and the model declares {model.declared}",
+            f"Does everyone see all rows of {table}, as the spec says, or shall they be {model.declared}, as the model has it?",
         )
-    elif by is None and not _EVERYONE.search(text) and model.declared == "shared" and _OWN.search(text):
+    elif is_of_own and not is_of_all and model.declared == "shared":
         yield finding(
             "readers_differ",
             access.table.line,
-            f"{access.table.bare}: according to the spec {text!r} see only their own rows, and the model shows all rows to all readers",
-            f"Who sees the rows of {access.table.bare}: {text}, as the spec says, or everyone, as the model declares?",
+            f"{table}: according to the spec {text!r} see only their own rows, and the model shows all rows to all readers",
+            f"Who sees the rows of {table}: {text}, as the spec says, or everyone, as the model has it?",
         )

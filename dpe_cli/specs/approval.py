@@ -68,14 +68,17 @@ def findings(requirement: Requirement) -> list[SpecFinding]:
     if before is None or before.splitlines() == after.splitlines():
         return []
     lines, approved = after.splitlines(), before.splitlines()
-    line = next((number for number, (one, other) in enumerate(zip(lines, approved, strict=False), 1) if one != other), min(len(lines), len(approved)))
+    line = next(
+        (number for number, (one, other) in enumerate(zip(lines, approved, strict=False), 1) if one != other),
+        min(len(lines), len(approved)),
+    )
     approver = requirement.text_of("approved_by").bare or "its approver"
     return [
         finding(
             "approval_outdated",
             line,
             f"the spec was changed after its approval, first in line {line}",
-            f"The spec of {requirement.ticket} was changed after {approver} approved it (first in line {line}; `dpe spec show {requirement.ticket}` prints the "
-            "difference). Is the new text approved as well?",
+            f"The spec of {requirement.ticket} was changed after {approver} approved it (first in line {line}; "
+            f"`dpe spec show {requirement.ticket}` prints the difference). Is the new text approved as well?",
         )
     ]

@@ -78,12 +78,13 @@ def elements(text: str) -> list[Element]:
     found: list[Element] = []
     before: Table | None = None
     for element in _elements(MarkdownIt("commonmark").enable("table").parse("\n".join(lines)), lines):
-        if isinstance(element, Table):
-            if before is not None and not any(element.headings) and len(element.headings) <= len(before.headings):
-                # Rows below a table, after an empty line, belong to it.
-                element = _continued(before, element)
-            before = element
-        found.append(element)
+        if not isinstance(element, Table):
+            found.append(element)
+            continue
+        # Rows below a table, after an empty line, belong to it.
+        continues = before is not None and not any(element.headings) and len(element.headings) <= len(before.headings)
+        before = _continued(before, element) if before is not None and continues else element
+        found.append(before)
     return found
 
 

@@ -135,7 +135,9 @@ def test_an_approval_is_for_the_text_that_was_approved(directory: Path, capsys: 
         assert _dpe(directory, "check", "SHOP-30").exit_status == 0
         path.write_text(text.replace("above 0 EUR and at most 500 EUR", "above 0 EUR and at most 900 EUR"), encoding="utf-8")
 
-        [finding] = cast("dict[str, list[dict[str, list[dict[str, object]]]]]", _dpe(directory, "check", "SHOP-30").data)["specs"][0]["findings"]
+        [finding] = cast("dict[str, list[dict[str, list[dict[str, object]]]]]", _dpe(directory, "check", "SHOP-30").data)["specs"][0][
+            "findings"
+        ]
         shown = _dpe(directory, "show", "SHOP-30")
     finally:
         path.write_text(text, encoding="utf-8")
