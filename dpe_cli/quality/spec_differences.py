@@ -66,7 +66,7 @@ def _of_access(access: Access, model: Model) -> Iterator[SpecFinding]:
             "tenant_differs",
             access.table.line,
             f"{table}: according to the spec a reader sees its own rows by {by['column']}, and the model declares {declared}",
-            f"By which column do readers of {table} see their own rows: {by['column']}, as the spec says, or {declared}, as the model has it?",
+            f"By which column do readers of {table} see their own rows: {by['column']} (the spec), or {declared} (the model)?",
         )
     if by is not None:
         return

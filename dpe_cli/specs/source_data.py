@@ -23,8 +23,6 @@ _SHEET = re.compile(
     r"\[(?P<bracket>[^\]]+)\]|\b(?:sheet|tab|worksheet)\b:?\s+[`\"'“„]?(?P<named>[\w .-]+?)[`\"'”]?\s*(?:$|[,;)])", re.IGNORECASE
 )
 _TABLE = re.compile(r"\btable\b:?\s+`?(?P<table>\w+(?:\.\w+)?)`?", re.IGNORECASE)
-# The number of a record within its file; the records were inserted in their order.
-_NUMBER = "(row_number() over (partition by location order by rowid))"
 
 
 @dataclass(frozen=True)
@@ -113,17 +111,18 @@ class SourceData:
         names = ", ".join(f"k{number}" for number in range(len(columns)))
         found = self.connection.execute(
             f"""
-            with numbered({names}, location, number) as (select {keys}, location, {_NUMBER} from sampled where {filled}),
+            with filled({names}, location, number) as (select {keys}, location, rowid from sampled where {filled}),
             doubled as (
-                select {names}, location, list(number order by number) as numbers from numbered group by all having count(*) > 1
+                select {names}, location, list(number order by number) as numbers from filled group by all having count(*) > 1
             )
-            select {names}, numbers, (select count(*) from doubled) from doubled order by numbers[1] limit 1
+            select {names}, location, numbers, (select count(*) from doubled) from doubled order by numbers[1] limit 1
             """  # noqa: S608 the names are those of DuckDB's columns, made above
         ).fetchone()
         if found is None:
             return None
-        *values, numbers, count = found
-        return ", ".join(map(str, values)), tuple(numbers), int(count)
+        *values, location, numbers, count = found
+        before = self._before(location)
+        return ", ".join(map(str, values)), tuple(number - before for number in numbers), int(count)
 
     def count(self, conditions: Sequence[Condition]) -> int:
         """Return the number of records for which all conditions hold."""
@@ -152,9 +151,14 @@ class SourceData:
         return found[0] if len(found) == 1 else None
 
     def _first(self, conditions: Sequence[Condition], shown: str) -> Occurrence | None:
-        numbered = f"(select *, {_NUMBER} as number from sampled)"  # noqa: S608 a constant
-        count, value, number = self._row(f"select count(*), arg_min({shown}, number), min(number) from {numbered}", conditions)  # noqa: S608
-        return Occurrence(str(value or ""), int(count), int(number)) if count else None
+        query = f"select count(*), arg_min({shown}, rowid), min(rowid), arg_min(location, rowid) from sampled"  # noqa: S608 as above
+        count, value, number, location = self._row(query, conditions)
+        return Occurrence(str(value or ""), int(count), int(number) - self._before(location)) if count else None
+
+    def _before(self, location: str) -> int:
+        """Return what is to be subtracted from DuckDB's number of a record for its number in its file: files follow each other."""
+        (first,) = self.connection.execute("select min(rowid) from sampled where location = ?", [location]).fetchone()
+        return int(first) - 1
 
     def _row(self, query: str, conditions: Sequence[Condition]) -> tuple[Any, ...]:
         """Return the row of a query about the records for which all conditions hold."""

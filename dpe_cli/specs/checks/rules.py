@@ -186,7 +186,8 @@ def _unit_of(column: ContractColumn) -> tuple[str, str] | None:
 def _other_unit(sentence: Text, column: ContractColumn, unit: tuple[str, str]) -> str:
     measure, name = unit
     numbers = list(_NUMBER.finditer(sentence.plain))
-    if not numbers:
+    # Zero is the same in each unit, apart from temperatures.
+    if not numbers or (measure != "temperature" and all(re.fullmatch(r"[-0.,]+", number[0]) for number in numbers)):
         return ""
     named = [(found, other) for found, other, _ in vocabulary.units_in(sentence.plain[numbers[0].end() :])]
     same = {other for found, other in named if found == measure}

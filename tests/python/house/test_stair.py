@@ -55,7 +55,7 @@ WITHIN = {
         "connection",
     ),
     "specs": (
-        "escalation",
+        "approval escalation",
         "gate",
         "checks",
         "names source_data spec template",

@@ -176,3 +176,21 @@ def test_ten_thousand_transformations_take_seconds(check: Check) -> None:
     check("are left out.\n", f"are left out.\n{steps}")
 
     assert time.process_time() - start < 60
+
+
+def test_records_are_numbered_as_in_their_file(check: Check) -> None:
+    """Also after one whose key is empty."""
+    found = check(
+        "| orders delivered | 3 | |", "| orders delivered | 5 | |", orders=ORDERS.replace("2,Bern,", ",Bern,") + "4,Bern,1\n1,Basel,2\n"
+    )
+
+    [repeated] = [finding for finding in found if finding.kind.name == "key_not_unique"]
+    assert "1 is in records 1 and 5" in repeated.what
+
+
+def test_a_limit_of_zero_needs_no_unit(check: Check) -> None:
+    """It is the same in each."""
+    rule = "Every `order_id` of fct_orders occurs once."
+
+    assert [] == check(rule, "The `amount` of an order in fct_orders is greater than 0.")
+    assert ["threshold_unit"] == [finding.kind.name for finding in check(rule, "The `amount` of an order in fct_orders is greater than 5.")]
