@@ -89,9 +89,8 @@ def project_relations(manifest: Mapping[str, Any]) -> dict[tuple[str, str], Proj
         if (node["config"].get("meta") or {}).get("masked"):
             found[node["schema"], companion_name(node["alias"], MASKED)] = ProjectRelation(node["unique_id"], _selector(node), "v", "v")
         if node["unique_id"] in quarantining:
-            found[node["schema"], companion_name(node["alias"], QUARANTINE)] = ProjectRelation(
-                node["unique_id"], _selector(node), "rp", "rp"
-            )
+            name = companion_name(node["alias"], QUARANTINE)
+            found[node["schema"], name] = ProjectRelation(node["unique_id"], _selector(node), "rp", "rp")
     # Last: a model with the name of another model's view or quarantine is a model.
     for node in relations:
         built = "v" if node["config"].get("materialized") == "view" else "rp"
@@ -140,10 +139,8 @@ def of_other_kinds(connection: Connection, manifest: Mapping[str, Any], relation
     for schema, name, kind in rows:
         part = known.get((published_schema(str(schema)), str(name)))
         if part is not None and str(kind) not in part.built:
-            names = ("a view", "a table") if kind == "v" else ("a table", "a view")
-            found.append(
-                f"{schema}.{name}: is {names[0]}, but the model {part.model} makes {names[1]}; check what the hooks of models create"
-            )
+            is_, makes = ("a view", "a table") if kind == "v" else ("a table", "a view")
+            found.append(f"{schema}.{name}: is {is_}, but the model {part.model} makes {makes}; check what the hooks of models create")
     return found
 
 

@@ -4,9 +4,9 @@ Refuses a project with models that dpe could build but not publish.
 They do not declare who may see them although the project requires it, or which targets publish them to readers, their schema is not for
 models or belongs to somebody else, or their name leaves no room for what dpe derives from it, is derived from another one, or is not the
 one that PostgreSQL stores, or another project has a relation of that name there (refuse_relations_of_others.sql), or a version is in a file
-that may be another model's (refuse_files_of_others.sql), or dbt would make a view of its latest version (refuse_latest_version_pointers.sql).
-The macros rls_declaration and readers_of refuse most of that when plain dbt
-builds such a model. Tests may not store their failures next to relations of the project, either (refuse_tests_elsewhere.sql).
+that may be another model's (refuse_files_of_others.sql), or dbt would make a view of a latest one (refuse_latest_version_pointers.sql). The
+macros rls_declaration and readers_of refuse most of that when plain dbt builds such a model. Tests may store their failures neither next to
+relations of the project nor in each other's place (refuse_tests_elsewhere.sql).
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def _faults_of_versions(project: Project) -> Iterator[str]:
         yield f"{_version(node)}: the file may be another model's, which would lose its declaration and its tests; {file_for(node)}"
     for node in version_pointers.find(project.directory, project.manifest):
         yield (
-            f"{_version(node)}: latest_version_pointer has dbt create a view that no model declares, in the place of any relation of its name; "
-            f"{version_pointers.instead(node)}"
+            f"{_version(node)}: latest_version_pointer has dbt create a view that no model declares, in the place of any relation of its "
+            f"name; {version_pointers.instead(node)}"
         )
 
 

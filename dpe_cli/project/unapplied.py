@@ -216,13 +216,11 @@ def _of_tests(project: _Parsed) -> Iterator[Unapplied]:
         if missing is not None:
             known = {node.name for node in project.by_id.values() if str(node.resource_type) in RELATIONS}
             what = f"the test {test.name} reads {missing}, which does not exist, so dbt leaves the test out"
-            version = next(
-                (ref.version for ref in test.refs if ref.version is not None and missing == selector_of(ref.name, ref.version)), None
-            )
-            remedy = did_you_mean(missing, known, "restore it, or correct or remove the test")
-            if version is not None and missing.removesuffix(f".v{version}") in known:
-                remedy = f"restore version {version}, or correct or remove the test"
-            yield Unapplied(where, what, remedy)
+            name, _, version = missing.rpartition(".v")
+            if name in known:
+                yield Unapplied(where, what, f"restore version {version}, or correct or remove the test")
+            else:
+                yield Unapplied(where, what, did_you_mean(missing, known, "restore it, or correct or remove the test"))
         elif inactive is not None and is_needed:
             what = f"the test {test.name} reads {inactive}, which is disabled, so dbt leaves the test out"
             yield Unapplied(where, what, "enable it, disable the test as well (config: {enabled: …}), or remove the test")

@@ -31,4 +31,5 @@ def find(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Mapping[str, 
 
 def instead(node: Mapping[str, Any]) -> str:
     """Return what to do instead."""
-    return f"write latest_version_pointer: {{enabled: false}}, and give the version that name itself, such as config: {{alias: {node['name']}}}"
+    own = f"config: {{alias: {node['name']}}}"
+    return f"write latest_version_pointer: {{enabled: false}}, and give the version that name itself, such as {own}"
