@@ -5,8 +5,8 @@ They do not declare who may see them although the project requires it, or which 
 models or belongs to somebody else, or their name leaves no room for what dpe derives from it, is derived from another one, or is not the
 one that PostgreSQL stores, or another project has a relation of that name there (refuse_relations_of_others.sql), or a version is in a file
 that may be another model's (refuse_files_of_others.sql), or dbt would make a view of a latest one (refuse_latest_version_pointers.sql). The
-macros rls_declaration and readers_of refuse most of that when plain dbt builds such a model. Tests may store their failures neither next to
-relations of the project nor in each other's place (refuse_tests_elsewhere.sql).
+macros rls_declaration and readers_of refuse most of that when plain dbt builds such a model. Tests may not store their failures
+next to relations of the project, either (refuse_tests_elsewhere.sql).
 """
 
 from __future__ import annotations
