@@ -15,7 +15,7 @@ from typing import Any
 from dpe_cli.access.checks import Finding, RlsCheck
 from dpe_cli.project.model import selector_of
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, companion_name, companions_of, published_schema
+from dpe_cli.server.relations import MASKED, NEXT, QUARANTINE, Relation, companion_name, companions_of, published_schema
 
 CHECK = RlsCheck(
     "RLS070",
@@ -58,11 +58,17 @@ _READABLE = """
 
 @dataclass(frozen=True)
 class ProjectRelation:
-    """A relation's place in the project: its model, and the kinds (as in pg_class) that it may have."""
+    """
+    A relation's place in the project: its model, and the kinds (as in pg_class) that it may have.
+
+    A published one may have been a table when its model declared one, or be a view that `dbt clone` made of a table. What `dpe run` builds
+    has one of the kinds `built`.
+    """
 
     unique_id: str
     model: str
     kinds: str
+    built: str
 
 
 def project_relations(manifest: Mapping[str, Any]) -> dict[tuple[str, str], ProjectRelation]:
@@ -81,11 +87,15 @@ def project_relations(manifest: Mapping[str, Any]) -> dict[tuple[str, str], Proj
     ]
     for node in relations:
         if (node["config"].get("meta") or {}).get("masked"):
-            found[node["schema"], companion_name(node["alias"], MASKED)] = ProjectRelation(node["unique_id"], _selector(node), "v")
+            found[node["schema"], companion_name(node["alias"], MASKED)] = ProjectRelation(node["unique_id"], _selector(node), "v", "v")
         if node["unique_id"] in quarantining:
-            found[node["schema"], companion_name(node["alias"], QUARANTINE)] = ProjectRelation(node["unique_id"], _selector(node), "rp")
+            name = companion_name(node["alias"], QUARANTINE)
+            found[node["schema"], name] = ProjectRelation(node["unique_id"], _selector(node), "rp", "rp")
     # Last: a model with the name of another model's view or quarantine is a model.
-    return found | {(node["schema"], node["alias"]): ProjectRelation(node["unique_id"], _selector(node), "rpv") for node in relations}
+    for node in relations:
+        built = "v" if node["config"].get("materialized") == "view" else "rp"
+        found[node["schema"], node["alias"]] = ProjectRelation(node["unique_id"], _selector(node), "rpv", built)
+    return found
 
 
 def _selector(node: Mapping[str, Any]) -> str:
@@ -109,6 +119,29 @@ def of_models(
             [[schema for schema, _ in wanted], [name for _, name in wanted], schema_suffix],
         ).fetchall()
     return [(str(schema), str(name)) for schema, name, kind in rows if str(kind) in wanted[str(schema), str(name)].kinds]
+
+
+def of_other_kinds(connection: Connection, manifest: Mapping[str, Any], relations: Iterable[Relation]) -> list[str]:
+    """Return which built relations are not of the kind that their models make, so that another relation is in their place."""
+    known = project_relations(manifest)
+    with connection.transaction():
+        rows = connection.execute(
+            """
+            select nspname::text, relname::text, relkind::text
+            from pg_class
+            inner join pg_namespace on relnamespace = pg_namespace.oid
+            where pg_class.oid = any(%s)
+            order by 1, 2
+            """,
+            [[relation.oid for relation in relations]],
+        ).fetchall()
+    found: list[str] = []
+    for schema, name, kind in rows:
+        part = known.get((published_schema(str(schema)), str(name)))
+        if part is not None and str(kind) not in part.built:
+            is_, makes = ("a view", "a table") if kind == "v" else ("a table", "a view")
+            found.append(f"{schema}.{name}: is {is_}, but the model {part.model} makes {makes}; check what the hooks of models create")
+    return found
 
 
 def find(

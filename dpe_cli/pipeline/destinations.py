@@ -4,8 +4,9 @@ Refuses a project with models that dpe could build but not publish.
 They do not declare who may see them although the project requires it, or which targets publish them to readers, their schema is not for
 models or belongs to somebody else, or their name leaves no room for what dpe derives from it, is derived from another one, or is not the
 one that PostgreSQL stores, or another project has a relation of that name there (refuse_relations_of_others.sql), or a version is in a file
-that may be another model's (refuse_files_of_others.sql). The macros rls_declaration and readers_of refuse most of that when plain dbt
-builds such a model. Tests may not store their failures next to relations of the project, either (refuse_tests_elsewhere.sql).
+that may be another model's (refuse_files_of_others.sql), or dbt would make a view of a latest one (refuse_latest_version_pointers.sql). The
+macros rls_declaration and readers_of refuse most of that when plain dbt builds such a model. Tests may not store their failures
+next to relations of the project, either (refuse_tests_elsewhere.sql).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from psycopg import sql
 
 from dpe_cli.access import strays
 from dpe_cli.errors import ProjectError
-from dpe_cli.project.model import READERS_EXAMPLE, Model, in_files_of_others
+from dpe_cli.project import version_pointers
+from dpe_cli.project.model import READERS_EXAMPLE, Model, file_for, in_files_of_others, in_numbered_files
 from dpe_cli.project.project import Project
 from dpe_cli.project.stored_names import is_folded, stored_name
 from dpe_cli.server import contexts
@@ -82,12 +84,13 @@ def _faults_of_files(project: Project) -> Iterator[str]:
 
 
 def _faults_of_versions(project: Project) -> Iterator[str]:
-    """Yield the versions whose file may be another model's, which would lose its declaration and its tests without an error of dbt."""
+    """Yield the versions whose file may be another model's, and those of which dbt would make a view that is not a model's."""
     for node in in_files_of_others(project.manifest):
-        name, version = node["name"], node["version"]
+        yield f"{_version(node)}: the file may be another model's, which would lose its declaration and its tests; {file_for(node)}"
+    for node in version_pointers.find(project.directory, project.manifest):
         yield (
-            f"{name}.v{version} ({node['original_file_path']}): the file may be another model's, which would lose its declaration and its "
-            f"tests; name it {name}_v{version}.sql"
+            f"{_version(node)}: latest_version_pointer has dbt create a view that no model declares, in the place of any relation of its "
+            f"name; {version_pointers.instead(node)}"
         )
 
 
@@ -132,6 +135,7 @@ def _faults_of_server(project: Project, server: Server) -> Iterator[str]:
         yield from _faults_of_schemas(project, connection)
         yield from _faults_of_relations(project, connection)
         yield from _faults_of_neighbours(project, connection)
+        yield from _faults_of_taken_files(project, connection)
 
 
 def _faults_of_schemas(project: Project, connection: Connection) -> Iterator[str]:
@@ -201,6 +205,32 @@ def _faults_of_neighbours(project: Project, connection: Connection) -> Iterator[
             f"{_where(project, models[schema, name])}: {schema}.{name} belongs to the project {owner}, whose readers would see this model "
             f"instead; set another schema or alias for target {project.target}, or drop that relation if the project is gone"
         )
+
+
+def _faults_of_taken_files(project: Project, connection: Connection) -> Iterator[str]:
+    """Yield the versions in files that were published as models of their own, with other declarations (refuse_files_of_others.sql)."""
+    versions = in_numbered_files(project.manifest)
+    rows = connection.execute(
+        """
+        select node, string_agg(format('%%I.%%I', nspname, relname), ', ' order by nspname, relname)
+        from dpe.protected_relations
+        inner join pg_class on pg_class.oid = relation_id
+        inner join pg_namespace on pg_namespace.oid = relnamespace
+        where node = any(%s) and nspname !~ '__(next|previous|old_[0-9]+)$'
+        group by node
+        order by node
+        """,
+        [list(versions)],
+    ).fetchall()
+    for node, relations in rows:
+        yield (
+            f"{_version(versions[node])}: the file was that of the model {str(node).rpartition('.')[2]}, with its own declaration, and is "
+            f"published as {relations}; give the version a file of its own, or drop that relation if the model is gone"
+        )
+
+
+def _version(node: Mapping[str, Any]) -> str:
+    return f"{node['name']}.v{node['version']} ({node['original_file_path']})"
 
 
 def _where(project: Project, model: Model) -> str:

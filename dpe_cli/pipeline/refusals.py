@@ -115,6 +115,7 @@ def judge(
             *map(str, declared.differences(connection, project.manifest, project.target, made)),
         ]
         if suffix == NEXT:
+            found += strays.of_other_kinds(connection, project.manifest, relations)
             found += map(str, code_in_sources.find(connection, project.manifest, made))
             found += map(str, strays.find(connection, project.manifest, [*schemas, *(schema + NEXT for schema in schemas)], but=removed))
     found += [

@@ -41,6 +41,16 @@ def is_warning(error: ProjectError) -> bool:
     return isinstance(error.__cause__, EventCompilationError)
 
 
+def reads_what_is_gone(manifest: Any) -> bool:
+    """
+    Return whether a node depends on one that is not in the manifest, so that dbt could not build it.
+
+    If only the YAML of a node has changed, which now disables it, dbt does not look at the nodes that depend on it again.
+    """
+    found = manifest.nodes.keys() | manifest.sources.keys() | manifest.functions.keys()
+    return any(not found.issuperset(node.depends_on_nodes) for node in manifest.nodes.values() if hasattr(node, "depends_on_nodes"))
+
+
 def remove_tests(manifest: Any, unique_ids: Collection[str]) -> None:
     """
     Remove tests from a manifest, so that dbt does not run them.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# A version whose file no other model has: `orders_v2.sql` is the second version of orders, `orders_valid.sql` may be another model's.
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)*")
 # The resource types that become relations.
 RELATIONS = frozenset({"model", "seed", "snapshot"})
 # The `meta.rls` of a folder in dbt_project.yml whose models have to declare theirs, which replaces it (macros/rls/rls_declaration.sql).
@@ -54,16 +57,38 @@ class Model:
 
 def in_files_of_others(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """
-    Yield the project's versions of models whose file may be another model's (`defined_in`; macros/rls/refuse_files_of_others.sql).
+    Yield the project's versions of models whose file may be another model's (macros/rls/refuse_files_of_others.sql).
 
-    dbt would drop the declaration and the tests of that model, with a warning only.
+    `defined_in` names any file, and so does a version that is not a number: dbt looks for the version `alid` of orders in orders_valid.sql.
+    It would drop the declaration and the tests of that model, with a warning only.
     """
+    for node in _versions(manifest):
+        own = {node["name"], f"{node['name']}_v{node['version']}"} if _NUMBER.fullmatch(str(node["version"])) else {node["name"]}
+        if _stem(node) not in own:
+            yield node
+
+
+def file_for(node: Mapping[str, Any]) -> str:
+    """Return what to do with a version whose file may be another model's."""
+    if _NUMBER.fullmatch(str(node["version"])):
+        return f"name it {node['name']}_v{node['version']}.sql"
+    return f"give the version a number, or name its file {node['name']}.sql (defined_in: {node['name']})"
+
+
+def in_numbered_files(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the project's versions of models by the unique id that their file would have as a model of its own: `model.shop.orders_v2`."""
+    return {f"model.{node['package_name']}.{_stem(node)}": node for node in _versions(manifest) if _stem(node) != node["name"]}
+
+
+def _versions(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     project = manifest["metadata"]["project_name"]
     for node in manifest["nodes"].values():
-        name, version = node["name"], node.get("version")
-        is_version = node["resource_type"] == "model" and node["package_name"] == project and version is not None
-        if is_version and Path(node["original_file_path"]).stem not in {name, f"{name}_v{version}"}:
+        if node["resource_type"] == "model" and node["package_name"] == project and node.get("version") is not None:
             yield node
+
+
+def _stem(node: Mapping[str, Any]) -> str:
+    return Path(node["original_file_path"]).stem
 
 
 def models_of(manifest: Mapping[str, Any]) -> dict[str, Model]:

@@ -216,10 +216,14 @@ def _of_tests(project: _Parsed) -> Iterator[Unapplied]:
         if missing is not None:
             known = {node.name for node in project.by_id.values() if str(node.resource_type) in RELATIONS}
             what = f"the test {test.name} reads {missing}, which does not exist, so dbt leaves the test out"
-            yield Unapplied(where, what, did_you_mean(missing, known, "correct the name, or remove the test"))
+            name, _, version = missing.rpartition(".v")
+            if name in known:
+                yield Unapplied(where, what, f"restore version {version}, or correct or remove the test")
+            else:
+                yield Unapplied(where, what, did_you_mean(missing, known, "restore it, or correct or remove the test"))
         elif inactive is not None and is_needed:
             what = f"the test {test.name} reads {inactive}, which is disabled, so dbt leaves the test out"
-            yield Unapplied(where, what, "disable the test as well (config: {enabled: …}), or remove it")
+            yield Unapplied(where, what, "enable it, disable the test as well (config: {enabled: …}), or remove the test")
 
 
 def _named(project: _Parsed, ref: Any) -> list[Any]:

@@ -15,8 +15,8 @@ from typing import Any
 
 from dpe_cli.init.adopt.present import Present
 from dpe_cli.init.adopt.settings import PROFILES, SETTINGS, outputs
-from dpe_cli.project import package
-from dpe_cli.project.model import RELATIONS, in_files_of_others
+from dpe_cli.project import package, version_pointers
+from dpe_cli.project.model import RELATIONS, file_for, in_files_of_others
 from dpe_cli.project.stored_names import is_folded, stored_name
 from dpe_cli.server.relations import is_reserved
 
@@ -44,6 +44,7 @@ def find(directory: Path, manifest: Mapping[str, Any], profile: object, known: P
         *_of_materializations(manifest),
         *_of_schemas(manifest),
         *_of_names(manifest),
+        *_of_pointers(directory, manifest),
         *_of_hooks(directory, manifest),
         *_of_grants(manifest),
         *_of_sources(manifest, known),
@@ -136,7 +137,7 @@ def _of_names(manifest: Mapping[str, Any]) -> Iterator[Refusal]:
         yield Refusal(
             _path_of(manifest, node),
             f"version {version} of {name} is in a file that may be another model's",
-            f"name it {name}_v{version}.sql",
+            file_for(node),
         )
     for node in manifest["nodes"].values():
         if node["resource_type"] in RELATIONS and node["config"].get("materialized") != "ephemeral" and is_folded(node):
@@ -145,6 +146,15 @@ def _of_names(manifest: Mapping[str, Any]) -> Iterator[Refusal]:
                 f"PostgreSQL would store {node['schema']}.{node['alias']} as {'.'.join(stored_name(node))}, because dbt does not quote it",
                 "write it in lower case, or let dbt quote it",
             )
+
+
+def _of_pointers(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Refusal]:
+    for node in version_pointers.find(directory, manifest):
+        yield Refusal(
+            _path_of(manifest, node),
+            f"dbt makes a view of the latest version of {node['name']} (latest_version_pointer), which no model declares",
+            version_pointers.instead(node),
+        )
 
 
 def _of_hooks(directory: Path, manifest: Mapping[str, Any]) -> Iterator[Refusal]:

@@ -51,19 +51,22 @@ as $$
         select
             known.node,
             known.relation_id,
-            true as is_of_this_run
+            true as is_of_this_run,
+            false as is_given
         from dpe.protected_relations as known
         where known.invocation_id = of_invocation_id
         union
         select
             given.node,
             given.relation_id,
-            given.built
+            given.built,
+            true
         from given
         union
         select
             given.node,
             pg_class.oid,
+            false,
             false
         from given
         cross join unnest(array['__masked', '__quarantine']) as suffixes (suffix)
@@ -76,8 +79,10 @@ as $$
 
         select
             found.relation_id,
-            min(found.node) as node,
-            bool_or(found.is_of_this_run) as is_of_this_run
+            coalesce(min(found.node) filter (where found.is_given), min(found.node)) as node,
+            bool_or(found.is_of_this_run) as is_of_this_run,
+            -- A node was built, and another one was protected in its place.
+            count(distinct found.node) filter (where found.is_of_this_run) > 1 as is_of_another
         from found
         group by found.relation_id
 
@@ -89,6 +94,7 @@ as $$
             candidates.node,
             candidates.relation_id,
             candidates.is_of_this_run,
+            candidates.is_of_another,
             known.protection as declared,
             dpe.protection_of(candidates.relation_id) as present
         from candidates
@@ -108,13 +114,14 @@ as $$
         compared.node,
         compared.relation_id,
         case
-            when compared.declared is null and compared.is_of_this_run then 'another relation is in its place'
+            when compared.is_of_another or compared.declared is null and compared.is_of_this_run then 'another relation is in its place'
             when compared.declared is null then 'its protection is not recorded'
             else dpe.protection_differences(compared.declared, compared.present)
         end
     from compared
     where
         compared.declared is null
+        or compared.is_of_another
         or exists (
             select
             from jsonb_each_text(compared.present) as is_now (fact, value)

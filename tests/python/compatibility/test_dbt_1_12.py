@@ -26,11 +26,16 @@ FILES = PROJECT | {
 
 
 @pytest.fixture(scope="module")
-def published(cluster_18: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of the project."""
+    return tmp_path_factory.mktemp("dbt-1.12") / "project"
+
+
+@pytest.fixture(scope="module")
+def published(cluster_18: Cluster, directory: Path) -> Iterator[Server]:
     """Run a project twice, so that incremental models and snapshots are also added to."""
     if not PYTHON.exists():
         pytest.skip("dbt 1.12 is not installed; make test installs it, where there is a network")
-    directory = tmp_path_factory.mktemp("dbt-1.12") / "project"
     dbt_projects.configure(directory)
     dbt_projects.write(directory, FILES)
     with cluster_18.new_database() as server:
@@ -42,10 +47,15 @@ def published(cluster_18: Cluster, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def dpe(directory: Path, server: Server, *arguments: str) -> str:
     """Run dpe with dbt 1.12, and return its output."""
-    variables = demo_project.variables_of(server, PYTHONPATH=str(REPOSITORY), DBT_WRITE_JSON="true")
-    ran = subprocess.run([PYTHON, "-m", "dpe_cli", *arguments], cwd=directory, env=variables, capture_output=True, text=True, check=False)
+    ran = process(directory, server, *arguments)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
+
+
+def process(directory: Path, server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run dpe with dbt 1.12, whether it succeeds or not."""
+    variables = demo_project.variables_of(server, PYTHONPATH=str(REPOSITORY), DBT_WRITE_JSON="true")
+    return subprocess.run([PYTHON, "-m", "dpe_cli", *arguments], cwd=directory, env=variables, capture_output=True, text=True, check=False)
 
 
 def test_dbt_1_12_protects_every_relation(published: Server) -> None:
@@ -83,3 +93,26 @@ def test_dbt_1_12_remembers_rules_and_publications(published: Server) -> None:
         statuses = connection.execute("select test, status, count(*) from dpe.rule_results group by test, status order by test").fetchall()
 
     assert [("every_order_has_a_shop", "pass", 2), ("large_orders", "warn", 2), ("small_orders", "warn", 2)] == statuses
+
+
+def test_dbt_1_12_makes_no_view_of_a_latest_version(published: Server, directory: Path) -> None:
+    """Of its own accord, if the project's flags say so: it would replace any relation of its name."""
+    private = "{{ config(meta={'rls': {'private': true}}, contract={'enforced': false}) }}"
+    dbt_projects.write(
+        directory,
+        {
+            "models/finance/pointed_v1.sql": f"{private} select 1 as one",
+            "models/finance/_pointed.yml": "models: [{name: pointed, config: {latest_version_pointer: {alias: fct_orders}}, versions: [{v: 1}]}]",
+        },
+    )
+    settings = directory / "dbt_project.yml"
+    settings.write_text(settings.read_text().replace("flags:\n", "flags:\n  latest_version_pointer_enabled_by_default: true\n"))
+    refusal = "pointed.v1 (models/finance/pointed_v1.sql): latest_version_pointer has dbt create a view that no model declares"
+    kind = "select relkind::text from pg_class where oid = 'finance.fct_orders'::regclass"
+
+    for command in (["dbt", "run", "--select", "fct_orders", "pointed"], ["run"]):
+        ran = process(directory, published, *command)
+        assert ran.returncode != 0
+        assert refusal in " ".join((ran.stdout + ran.stderr).split()), command
+        with published.connect("admin") as connection:
+            assert ("r",) == connection.execute(kind).fetchone()

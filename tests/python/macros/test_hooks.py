@@ -299,6 +299,13 @@ LATE: dict[str, tuple[object, str]] = {
         "row-level security: off, forced (declared: enabled, forced)",
     ),
     "by another relation in its place": ({"sql": REPLACE, "transaction": False}, "another relation is in its place"),
+    "by another relation in its place, protected for another model": (
+        {
+            "sql": f"{REPLACE}; {{{{ dpe.protect_table(this, {{'shared': true}}, 'model.shops.other') }}}}",
+            "transaction": False,
+        },
+        "another relation is in its place",
+    ),
     "by a parent": (
         {
             "sql": "create schema if not exists core; create table core.parent (like {{ this }}); grant select on core.parent to public; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -10,7 +11,7 @@ from support import dbt_projects
 from support.shop import DOUBLED, Shop
 
 from dpe_cli.errors import BuildError, ProjectError
-from dpe_cli.pipeline import validate
+from dpe_cli.pipeline import destinations, validate
 from dpe_cli.project.dbt_runner import run_dbt
 
 # The author's model; a name for its test follows.
@@ -89,6 +90,43 @@ def test_a_version_takes_no_file_of_another_model(shop: Shop) -> None:
         shop.run()
     with pytest.raises(BuildError, match=r"mine\.v1 \(models/finance/fct_leaf\.sql\): the file may be another model's"):
         run_dbt(shop.project, shop.server, ["build"])
+
+
+# Models of others without an entry in YAML: their folder declares who sees them. dbt would take their files for versions of `orders`.
+UNDESCRIBED = {
+    "models/finance/orders.sql": "{{ config(contract={'enforced': false}) }} select 1 as order_id",
+    "models/finance/_orders.yml": "models: [{name: orders, config: {meta: {rls: {shared: true}}}}]",
+    "models/finance/of_shops/orders_valid.sql": "select order_id, shop from {{ ref('stg_shop__orders') }}",
+    "models/finance/of_shops/orders_v2.sql": "select order_id, shop from {{ ref('stg_shop__orders') }}",
+}
+VERSIONS = """
+    models:
+      - name: orders
+        config: {meta: {rls: {shared: true}}}
+        versions: [{v: 1, defined_in: orders, config: {alias: orders}}, {v: NAME, config: {alias: orders_vNAME}}]
+    """
+
+
+def test_a_version_takes_no_file_that_its_name_leads_to(shop: Shop) -> None:
+    """Neither by a name in place of a number, nor by a number if the file was published as a model of its own."""
+    settings = shop.directory / "dbt_project.yml"
+    folder = "of_shops: {+meta: {rls: {tenant_column: shop}}, +contract: {enforced: false}}"
+    settings.write_text(re.sub("finance: {(.*)}\n", rf"finance: {{\1, {folder}}}\n", settings.read_text(), count=1))
+    shop.write(UNDESCRIBED)
+    assert shop.run().holds
+
+    for version, refusal in {
+        "alid": r"orders\.valid \(models/finance/of_shops/orders_valid\.sql\): the file may be another model's, .*; give the version a number",
+        "2": r"orders\.v2 \(models/finance/of_shops/orders_v2\.sql\): the file was that of the model orders_v2, .* finance\.orders_v2; .* drop",
+    }.items():
+        shop.write({"models/finance/_orders.yml": VERSIONS.replace("NAME", version)})
+        with pytest.raises(ProjectError, match=refusal):
+            shop.run("orders")
+        with pytest.raises(BuildError, match=refusal):
+            run_dbt(shop.project, shop.server, ["build"])
+    with shop.server.connect("admin", autocommit=True) as connection:
+        connection.execute("drop table finance.orders_v2")
+    assert [] == destinations.faults(shop.project, shop.server)
 
 
 @pytest.mark.parametrize("file", ["mine", "mine_v1"])

@@ -7,8 +7,9 @@ import re
 import pytest
 from support.shop import Shop
 
-from dpe_cli.errors import ProjectError
+from dpe_cli.errors import BuildError, ProjectError
 from dpe_cli.pipeline import destinations
+from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
 
 SELECT = "select order_id, shop, amount from {{ ref('stg_shop__orders') }}"
@@ -102,6 +103,40 @@ def test_a_schema_of_somebody_else_is_refused_before_the_work(new_shop: Shop) ->
         ProjectError, match=r"fct_closed \(models/finance/fct_closed.sql\): dpe_transformer may not create relations in .* closed"
     ):
         new_shop.run()
+
+
+POINTED = {
+    "models/finance/pointed_v1.sql": _model("finance", SHARED),
+    "models/finance/pointed_v2.sql": _model("finance", SHARED),
+    "models/finance/_pointed.yml": """
+        models:
+          - name: pointed
+            config: {latest_version_pointer: {enabled: true, alias: fct_orders}}
+            versions: [{v: 1}, {v: 2}]
+        """,
+}
+
+
+def test_a_pointer_to_the_latest_version_is_refused(new_shop: Shop) -> None:
+    """From dbt 1.12 on, it is a view of no model, which replaces any relation that has its name."""
+    new_shop.write(POINTED)
+    refusal = (
+        r"pointed\.v2 \(models/finance/pointed_v2\.sql\): latest_version_pointer has dbt create a view .*; .* config: {alias: pointed}"
+    )
+
+    [fault] = destinations.faults(new_shop.project, None)
+    assert re.match(refusal, fault)
+    with pytest.raises(BuildError, match=refusal):
+        run_dbt(new_shop.project, new_shop.server, ["run", "--select", "pointed"])
+
+    described = new_shop.directory / "models/finance/_pointed.yml"
+    described.write_text(described.read_text().replace("enabled: true", "enabled: false"))
+    settings = new_shop.directory / "dbt_project.yml"
+    settings.write_text(settings.read_text().replace("flags:\n", "flags:\n  latest_version_pointer_enabled_by_default: true\n"))
+    assert [] == destinations.faults(new_shop.project, None)
+    described.write_text(described.read_text().replace("{enabled: false, alias: fct_orders}", "{alias: fct_orders}"))
+    [fault] = destinations.faults(new_shop.project, None)
+    assert fault.startswith("pointed.v2 (models/finance/pointed_v2.sql): latest_version_pointer has dbt create a view"), fault
 
 
 def test_a_name_that_postgresql_would_fold_is_refused(new_shop: Shop) -> None:

@@ -216,6 +216,30 @@ def test_what_is_not_protected_as_declared_is_not_published(new_shop: Shop) -> N
         assert fault in summary.build.not_published
 
 
+# Puts a view in the place of another model's table, and has dpe record it as that model's.
+IN_PLACE = {
+    "models/finance/replacing.sql": """
+        {{ config(meta={'rls': {'tenant_column': 'shop'}}, contract={'enforced': false}, post_hook=[
+            "drop table finance__next.fct_orders; create view finance__next.fct_orders as select * from {{ this }}",
+            "{{ dpe.protect_view(api.Relation.create(schema='finance__next', identifier='fct_orders', type='view'), {'tenant_column': 'shop'},"
+            ~ " 'model.shops.fct_orders', ['dpe_reader', 'dpe_masked_reader']) }}"
+        ]) }}
+        select order_id, 'HA' as shop, 999 as amount from {{ ref('fct_orders') }}
+        """
+}
+
+
+def test_a_view_in_the_place_of_a_table_is_not_published(shop: Shop) -> None:
+    """Even if it is protected and recorded as the table's model: what it shows is not what the model selects."""
+    shop.write(IN_PLACE)
+
+    refused = shop.run().build.not_published
+
+    assert refused is not None
+    assert "finance__next.fct_orders: is a view, but the model fct_orders makes a table" in refused
+    assert [1, 2, 3] == shop.orders()
+
+
 # What a model can do to published relations that are not built with it: declare something else, and show another table's rows in one.
 ELSEWHERE = {
     "models/finance/forging.sql": """

@@ -32,7 +32,7 @@ class FakeDbt:
         self.meanwhile()
         # What dbt found elsewhere, and what Jinja asked for under a name that it put together.
         path = SimpleNamespace(project_root=str(target.parents[2]), searched_path="elsewhere")
-        empty: dict[str, dict[str, object]] = {"nodes": {}, "disabled": {}, "sources": {}, "macros": {}}
+        empty: dict[str, dict[str, object]] = {"nodes": {}, "disabled": {}, "sources": {}, "functions": {}, "macros": {}}
         manifest = SimpleNamespace(
             files={"dpe://elsewhere/d.sql": SimpleNamespace(path=path)},
             env_vars={"SHOP_REGION": ""},

@@ -104,7 +104,7 @@ FAULTS = [
     f"{ENTRIES}, line 34: no snapshot is called orders_over_tme, {LOST}; correct the name, or remove the entry",
     f"{ENTRIES}, line 37: no test is called shops_are_knwon, {LOST}; did you mean shops_are_known?",
     f"{ENTRIES}, line 21: the test orders_have_a_region reads regoins, which does not exist, so dbt leaves the test out; did you mean regions?",
-    f"{ENTRIES}, line 22: the test orders_are_closed reads closed, which is disabled, so dbt leaves the test out; disable the test as well",
+    f"{ENTRIES}, line 22: the test orders_are_closed reads closed, which is disabled, so dbt leaves the test out; enable it, disable the test",
     "tests/singular/orders_have_customers.sql: the test orders_have_customers reads custmers, which does not exist, so dbt leaves the test out",
     f"{ENTRIES}, line 24: masked is not something that dpe reads there, so it has no effect on orders; declare it for the whole model",
     f"{ENTRIES}, line 26: reader is not something that dpe reads there, so it has no effect on open_orders; did you mean readers?",
@@ -144,6 +144,37 @@ def test_it_is_refused_with_its_line_and_what_to_do(directory: Path) -> None:
     assert [] == [fault for fault in FAULTS if fault not in first]
     assert len(FAULTS) == first.count("no effect") + first.count("leaves the test out"), first.replace("; ", ";\n")
     assert first == second
+
+
+# A model that somebody else's rule reads; and how its author can make dbt leave out that rule.
+READ = {
+    "models/core/mine.sql": "select 1 as order_id",
+    "models/core/mine.yml": "models: [{name: mine, versions: [{v: 1, defined_in: mine}]}]",
+    "models/core/orders.sql": "select 1 as order_id",
+    "tests/singular/orders_are_mine.sql": "select * from {{ ref('orders') }} where order_id not in (select order_id from {{ ref('mine', v=1) }})",
+    "tests/singular/mine_are_orders.sql": "select * from {{ ref('mine') }} where order_id not in (select order_id from {{ ref('orders') }})",
+}
+REMOVED = {
+    "models: [{name: mine, config: {enabled: false}, versions: [{v: 1, defined_in: mine}]}]": ("mine.v1", "mine"),
+    "models: [{name: mine, versions: [{v: 1, defined_in: mine, config: {enabled: false}}]}]": ("mine.v1", "mine"),
+    "models: [{name: mine, versions: [{v: 2, defined_in: mine}]}]": ("mine.v1",),
+}
+
+
+def test_no_rule_is_lost_with_a_model_that_it_reads(tmp_path: Path) -> None:
+    """If its author disables it or gives it another version, also where dbt reads only what has changed."""
+    directory = dbt_projects.make(tmp_path / "read", READ)
+    (directory / "models/finance").mkdir()
+
+    for removed, missing in REMOVED.items():
+        dbt_projects.write(directory, READ)
+        assert "test.shops.orders_are_mine" in Project(directory).manifest["nodes"]
+        (directory / "models/core/mine.yml").write_text(removed)
+        refusal = _refusal(directory)
+        for name in missing:
+            test = "orders_are_mine" if name == "mine.v1" else "mine_are_orders"
+            assert f"tests/singular/{test}.sql: the test {test} reads {name}, which " in refusal, removed
+        assert "the test out; restore version 1, or correct or remove the test" in refusal or "the test out; enable it" in refusal
 
 
 def test_plain_dbt_refuses_names_too_where_the_settings_of_a_new_project_say_so(tmp_path: Path) -> None:
