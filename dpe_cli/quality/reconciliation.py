@@ -166,7 +166,8 @@ def _count_files(connection: Connection, source: Source, name: str) -> Balance:
 def _count_model(connection: Connection, reconciled: ReconciledModel) -> list[Balance]:
     """Count both ends and every explanation, each in one scan."""
     explaining = [explanation.relation for explanation in reconciled.explanations if explanation.relation is not None]
-    for relation in (reconciled.origin_relation, reconciled.model_relation, *explaining):
+    quarantines = [reconciled.quarantine.relation] if reconciled.quarantine is not None else []
+    for relation in (reconciled.origin_relation, reconciled.model_relation, *explaining, *quarantines):
         refuse_code_of_others(connection, relation)
     there = [sql.Identifier(name) for name in reconciled.sums]
     here = [sql.Identifier(name) for name in reconciled.sums.values()]

@@ -10,8 +10,9 @@ begin
         'dpe.code_of_others(oid, name[])',
         'dpe.described_code_of_others(oid, name[])',
         'dpe.sources_with_code(name[], name[])',
+        'dpe.lock_as_queries_do(name, name, name[])',
         'dpe.lock_sources(name[], name[])',
-        'dpe.refuse_code_of_others(oid, name[])',
+        'dpe.refuse_code_of_others(name, name, name[])',
         'dpe.read_with_code()',
         'dpe.protection_of(oid)',
         'dpe.protection_differences(jsonb, jsonb)',
@@ -51,7 +52,8 @@ begin
         dpe.code_in_definition(oid),
         dpe.code_of_others(oid, name[]),
         dpe.described_code_of_others(oid, name[]),
-        dpe.refuse_code_of_others(oid, name[])
+        dpe.lock_as_queries_do(name, name, name[]),
+        dpe.refuse_code_of_others(name, name, name[])
     to dpe_loader;
 end
 $$;
