@@ -10,6 +10,8 @@ from psycopg import sql
 
 from dpe_cli.access import checks
 from dpe_cli.access.visibility import Visibility
+from dpe_cli.errors import ServerError
+from dpe_cli.load import staging_schema
 from dpe_cli.project.source import Source
 from dpe_cli.quality import coverage
 from dpe_cli.quality.coverage import RuleTest
@@ -18,7 +20,7 @@ from dpe_cli.quality.reconciliation import Reconciliation
 from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import columns_of, refuse_code_of_others
+from dpe_cli.server.relations import columns_of
 from dpe_cli.server.server import server_message
 from dpe_cli.specs.spec import Spec
 from dpe_cli.words import plural
@@ -58,7 +60,7 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
     """Check that staging holds, for each load, exactly the rows that the ledger says were loaded."""
     faults: list[str] = []
     total = 0
-    with contexts.system_context(connection, actor=ACTOR):
+    with contexts.reading_context(connection, actor=ACTOR):
         for source in sources:
             relation = source.table.identifier
             if not columns_of(connection, relation):
@@ -66,9 +68,12 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
                 continue
             try:
                 with connection.transaction():
-                    refuse_code_of_others(connection, relation)
+                    staging_schema.refuse_replaced(connection, source.table)
             except psycopg.errors.WrongObjectType as error:
                 faults.append(f"{source.name}: cannot be counted ({server_message(error)})")
+                continue
+            except ServerError as error:
+                faults.append(f"{source.name}: cannot be counted ({error})")
                 continue
             for load_id, location, loaded, present in connection.execute(
                 sql.SQL(_LOADS).format(name=sql.Literal(source.table.relation), relation=relation)

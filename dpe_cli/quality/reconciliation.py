@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.errors import ServerError
+from dpe_cli.load import staging_schema
 from dpe_cli.project.model import Model
 from dpe_cli.project.source import Source
 from dpe_cli.quality.reconcile_config import KINDS, ReconciledModel
@@ -123,17 +124,18 @@ def reconcile(
 def reconcile_files(connection: Connection, sources: Sequence[Source]) -> Reconciliation:
     """Compare what the files of each source delivered with staging. `connection` is the loader's."""
     result = Reconciliation()
-    with contexts.system_context(connection, actor=ACTOR):
+    with contexts.reading_context(connection, actor=ACTOR):
         for source in sources:
             name = f"{source.external.delivered_by} → {source.name}"
             if _exists(connection, source.table.identifier):
                 try:
                     with connection.transaction():
-                        # The owner of the schema could have put a relation of its own in the table's place.
-                        refuse_code_of_others(connection, source.table.identifier)
+                        staging_schema.refuse_replaced(connection, source.table)
                         result.balances.append(_count_files(connection, source, name))
                 except psycopg.errors.WrongObjectType as error:
                     result.uncounted[name] = f"cannot be counted ({server_message(error)})"
+                except ServerError as error:
+                    result.uncounted[name] = f"cannot be counted ({error})"
             else:
                 result.uncounted[name] = f"was never extracted; run `dpe extract source:{source.name}`"
     return result
@@ -145,7 +147,7 @@ def reconcile_models(connection: Connection, declared: Sequence[ReconciledModel]
     for reconciled in declared:
         try:
             # A context of its own: a wrong declaration must not stop the others.
-            with contexts.system_context(connection, actor=ACTOR):
+            with contexts.reading_context(connection, actor=ACTOR):
                 result.balances += _count_model(connection, reconciled)
         except psycopg.errors.UndefinedTable as error:
             result.uncounted[reconciled.name] = f"{server_message(error)}; run `dpe run {reconciled.model}`"

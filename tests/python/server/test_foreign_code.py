@@ -13,6 +13,7 @@ from conftest import Cluster
 from psycopg import sql
 
 from dpe_cli.server.connection import Connection
+from dpe_cli.server.contexts import reading_context
 from dpe_cli.server.relations import refuse_code_of_others
 from dpe_cli.server.server import Server
 
@@ -29,6 +30,26 @@ NEW = f"""
     create table tool.shops (shop text, city text); insert into tool.shops values ('UA', 'x');
     create function tool.spy() returns boolean language sql return true;
     reset role
+"""
+
+
+WRITING = """
+    create function tool.written() returns boolean language plpgsql immutable as $$
+    begin
+        if current_user = 'dpe_transformer' then
+            begin
+                perform set_config('transaction_read_only', 'off', true);
+                insert into office.rows values (current_user);
+            exception when others then
+                null;
+            end;
+            perform setval('office.leak', 4711);
+        end if;
+        return true;
+    exception when others then
+        raise notice 'refused';
+        return true;
+    end $$
 """
 
 
@@ -210,6 +231,31 @@ def test_a_relation_that_its_reader_cannot_reach_is_not_taken_for_examined(serve
             check(reading, ("tool", "shops"))
     with server.connect("transformer") as reading, pytest.raises(psycopg.errors.UndefinedTable):
         refuse(reading, ("office", "missing"))
+
+
+def test_what_runs_nonetheless_changes_nothing_while_dpe_only_reads(server: Server) -> None:
+    """No lock of a reader keeps the owner from an index, whose function runs when the query is planned."""
+    make(server, CASES["table"], "dpe_transformer")
+    as_admin(
+        server,
+        "create sequence office.leak; grant all on office.leak to public; create table office.rows (run_as text);"
+        " grant all on office.rows to public; grant usage on schema office to public",
+    )
+    with tool(server) as connection:
+        connection.execute(WRITING.encode())
+
+    with server.connect("transformer") as reading, reading_context(reading, actor="test"):
+        refuse(reading, ("tool", "shops"))
+        with tool(server) as connection:
+            connection.execute("create index on tool.shops ((tool.written()))")
+        said: list[str] = []
+        reading.add_notice_handler(lambda notice: said.append(str(notice.message_primary)))
+        reading.execute("select count(*) from tool.shops")
+
+    with server.connect("admin") as connection:
+        harm = connection.execute("select run_as from office.rows union all select 'leak' from office.leak where is_called").fetchall()
+    assert ["refused"] == sorted(set(said))
+    assert [] == harm
 
 
 def test_a_check_that_was_cancelled_stops_no_later_one(server: Server) -> None:
