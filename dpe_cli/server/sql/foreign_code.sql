@@ -383,3 +383,32 @@ as $$
 $$;
 
 comment on function dpe.read_with_code() is 'What this transaction has read that runs code of others, with this code; null if nothing.';
+
+-- Lock what a query will read, and refuse it if it runs code of others. `path` is the search_path in which it is going to run.
+create or replace function dpe.refuse_query_with_code(query text, path text)
+returns void
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    code text;
+begin
+    if exists (select from pg_prepared_statements where pg_prepared_statements.name = 'dpe_lock') then
+        execute 'deallocate dpe_lock';
+    end if;
+    perform set_config('search_path', path, true);
+    execute 'prepare dpe_lock as ' || query;
+    execute 'deallocate dpe_lock';
+    perform set_config('search_path', 'pg_catalog, pg_temp', true);
+    code := dpe.read_with_code();
+    if code is not null then
+        raise exception 'it would run code of others: %', code
+            using errcode = 'wrong_object_type',
+            hint = 'Remove this code, or have an administrator own it.';
+    end if;
+end
+$$;
+
+comment on function dpe.refuse_query_with_code(text, text) is 'Locks what a query will read, and raises an error if it would run code of others.';

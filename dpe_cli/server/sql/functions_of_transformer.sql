@@ -14,6 +14,7 @@ begin
         'dpe.lock_sources(name[], name[])',
         'dpe.refuse_code_of_others(name, name, name[])',
         'dpe.read_with_code()',
+        'dpe.refuse_query_with_code(text, text)',
         'dpe.protection_of(oid)',
         'dpe.protection_differences(jsonb, jsonb)',
         'dpe.refuse_changes_of_hooks(regclass, text)',

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from conftest import Cluster
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from dpe_cli.server.connection import Connection
 from dpe_cli.server.contexts import reading_context
@@ -256,6 +257,27 @@ def test_what_runs_nonetheless_changes_nothing_while_dpe_only_reads(server: Serv
         harm = connection.execute("select run_as from office.rows union all select 'leak' from office.leak where is_called").fetchall()
     assert ["refused"] == sorted(set(said))
     assert [] == harm
+
+
+def test_a_query_of_a_test_does_not_run_again_if_it_would_run_code_of_others(server: Server) -> None:
+    """Neither to count its rows nor to keep them: the owner may have added the code since dbt ran the test."""
+    make(server, CASES["table"], "dpe_transformer")
+    as_admin(server, "create sequence office.leak; grant all on office.leak to public; grant usage on schema office to public")
+    with tool(server) as connection:
+        connection.execute(WRITING.encode())
+        connection.execute("alter table tool.shops enable row level security; create policy spying on tool.shops using (tool.written())")
+    query = "select shop from shops -- all of them"
+    result = Jsonb({"query": query, "keep_rows": 1, "test_id": "test.shop.some", "test": "some", "rule": "R-1"})
+
+    with server.connect("transformer") as running:
+        counted = running.execute("select dpe.count_failures(%s, 'count(*)', 'tool')", [query]).fetchone()
+        [(problem,)] = running.execute("select dpe.remember_failures(%s, '1', now(), 'tool')", [result]).fetchall()
+
+    with server.connect("admin") as connection:
+        leaked = connection.execute("select is_called from office.leak").fetchone()
+    assert counted == (None,)
+    assert f"it would run code of others: tool.shops (the policy spying on tool.shops, of {TOOL})" in str(problem)
+    assert leaked == (False,)
 
 
 def test_a_check_that_was_cancelled_stops_no_later_one(server: Server) -> None:
