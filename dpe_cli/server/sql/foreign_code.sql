@@ -242,13 +242,13 @@ $$;
 comment on function dpe.sources_with_code(name[], name[]) is 'Sources that run code of others when they are read, with this code.';
 
 -- Lock a relation and all that a query of it reads as this query does, until the end of the transaction, and return its number. What is
--- found out about it after that is what the query meets: nobody can change or exchange it before the transaction ends, except indexes,
--- statistics, children, casts and whole schemas (docs/background/security-model.md).
+-- found out about it after that is what the query meets: its owner can neither change nor exchange it before the transaction ends, but
+-- can add indexes, statistics, children and casts (docs/background/security-model.md).
 --
 -- PREPARE analyses and rewrites a query, which locks the relations that it names, those of their views, and those of the policies that
--- apply to the role that acts, and runs nothing. It takes no privilege on them, and PostgreSQL has it for all that can be read. Each role
--- that is going to read locks: one of them may reach what the session's own role may not. LOCK TABLE, which takes a privilege on the
--- whole table, adds the children, of which PREPARE does not know yet.
+-- apply to the role that acts, and runs nothing. It needs USAGE of the schema, but no privilege on what is in it, and exists for all that
+-- can be read. Each role that is going to read locks: one of them may reach what the session's own role may not. LOCK TABLE, which needs
+-- a privilege on the whole table, adds the children, of which PREPARE does not know yet.
 create or replace function dpe.lock_as_queries_do(schema_name name, relation_name name, also_read_by name[] default '{}')
 returns oid
 language plpgsql
@@ -260,7 +260,7 @@ as $$
 declare
     acting constant text := current_setting('role', true);
     reading text;
-    found record;
+    relation record;
     denied text;
     is_locked boolean := false;
 begin
@@ -280,12 +280,15 @@ begin
                 denied := sqlerrm;
                 continue;
         end;
-        select pg_class.oid as relation_id, pg_class.relkind in ('r', 'p', 'v') and pg_get_userbyid(pg_class.relowner) <> 'dpe_loader' as has_lock
-        into strict found
+        select
+            pg_class.oid as relation_id,
+            -- A query of a staging table need not read all of its slices.
+            pg_class.relkind in ('r', 'p', 'v') and pg_get_userbyid(pg_class.relowner) <> 'dpe_loader' as locks_children
+        into strict relation
         from pg_class
         inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
         where pg_namespace.nspname = schema_name and pg_class.relname = relation_name;
-        if found.has_lock then
+        if relation.locks_children then
             begin
                 perform set_config('role', reading, true);
                 execute format('lock table %I.%I in access share mode', schema_name, relation_name);
@@ -300,7 +303,7 @@ begin
     if not is_locked then
         raise exception '%', denied using errcode = 'insufficient_privilege';
     end if;
-    return found.relation_id;
+    return relation.relation_id;
 end
 $$;
 
@@ -411,4 +414,5 @@ begin
 end
 $$;
 
-comment on function dpe.refuse_query_with_code(text, text) is 'Locks what a query will read, and raises an error if it would run code of others.';
+comment on function dpe.refuse_query_with_code(text, text) is
+'Locks what a query will read, and raises an error if it would run code of others.';
