@@ -16,7 +16,7 @@ from dpe_cli.errors import ContractError, ServerError
 from dpe_cli.load.staging import execute
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import is_reserved
+from dpe_cli.server.relations import is_reserved, refuse_code_of_others
 from dpe_cli.server.server import Server
 
 ACTOR = "dpe extract"
@@ -103,6 +103,21 @@ def refuse_other_owner(connection: Connection, table: StagingTable) -> None:
             f"{table.source} ({table.declared_at}): the schema {table.schema} belongs to {owner}, who could replace the tables in it; set "
             f"another schema, or have an administrator run `alter schema {name} owner to dpe_loader`"
         )
+
+
+def refuse_replaced(connection: Connection, table: StagingTable) -> None:
+    """
+    Refuse to read a staging table that the owner of its schema could replace, or that runs code of others.
+
+    Locks it until the end of the transaction.
+
+    Raises:
+        ServerError: the schema belongs to a role that is neither an administrator nor the pipeline.
+        psycopg.errors.WrongObjectType: reading the table would run code of such a role.
+        psycopg.errors.UndefinedTable: it does not exist.
+    """
+    refuse_other_owner(connection, table)
+    refuse_code_of_others(connection, table.identifier)
 
 
 def _create(connection: Connection, schema: str, *, where: str) -> None:

@@ -10,7 +10,8 @@ from psycopg import sql
 
 from dpe_cli.access import checks
 from dpe_cli.access.visibility import Visibility
-from dpe_cli.load.staging_schema import how_to_open
+from dpe_cli.errors import ServerError
+from dpe_cli.load import staging_schema
 from dpe_cli.project.model import Model
 from dpe_cli.project.source import Source
 from dpe_cli.quality import coverage, spec_differences
@@ -20,7 +21,7 @@ from dpe_cli.quality.reconciliation import Reconciliation
 from dpe_cli.safe_text.visible_text import in_message
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import columns_of, refuse_code_of_others
+from dpe_cli.server.relations import columns_of
 from dpe_cli.server.server import server_message
 from dpe_cli.specs.spec import Spec
 from dpe_cli.words import plural
@@ -60,7 +61,7 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
     """Check that staging holds, for each load, exactly the rows that the ledger says were loaded."""
     faults: list[str] = []
     total = 0
-    with contexts.system_context(connection, actor=ACTOR):
+    with contexts.reading_context(connection, actor=ACTOR):
         for source in sources:
             relation = source.table.identifier
             try:
@@ -68,14 +69,18 @@ def check_counts(connection: Connection, sources: Sequence[Source]) -> Check:
                     if not columns_of(connection, relation):
                         faults.append(f"{source.name}: was never extracted; run `dpe extract source:{source.name}`")
                         continue
-                    refuse_code_of_others(connection, relation)
+                    staging_schema.refuse_replaced(connection, source.table)
                     query = sql.SQL(_LOADS).format(name=sql.Literal(source.table.relation), relation=relation)
                     counted = connection.execute(query).fetchall()
             except psycopg.errors.WrongObjectType as error:
                 faults.append(f"{source.name}: cannot be counted ({server_message(error)})")
                 continue
             except psycopg.errors.InsufficientPrivilege as error:
-                faults.append(f"{source.name}: cannot be counted ({server_message(error)}); {how_to_open(source.table.schema)}")
+                opening = staging_schema.how_to_open(source.table.schema)
+                faults.append(f"{source.name}: cannot be counted ({server_message(error)}); {opening}")
+                continue
+            except ServerError as error:
+                faults.append(f"{source.name}: cannot be counted ({error})")
                 continue
             for load_id, location, loaded, present in counted:
                 total += int(str(present))

@@ -88,7 +88,7 @@ def compare(
                 "run `dpe run --no-publish` to build without publishing"
             )
         relations = _wanted(built.relations, wanted)
-        with contexts.system_context(connection, actor=ACTOR, tenant_id=tenant_id):
+        with contexts.reading_context(connection, actor=ACTOR, tenant_id=tenant_id):
             found: list[Difference] = []
             for relation in relations:
                 if find_relation(connection, relation.schema + NEXT, relation.name):
@@ -125,10 +125,11 @@ def _reading(relation: Relation) -> Iterator[None]:
 def _difference(connection: Connection, relation: Relation, key: tuple[str, ...], masked: Collection[str]) -> Difference:
     after = sql.Identifier(relation.schema + NEXT, relation.name)
     before = sql.Identifier(relation.schema, relation.name)
-    for compared in (after, before):
+    is_published = find_relation(connection, relation.schema, relation.name) is not None
+    for compared in (after, before) if is_published else (after,):
         refuse_code_of_others(connection, compared)
     new = columns_of(connection, after)
-    old = columns_of(connection, before) if find_relation(connection, relation.schema, relation.name) else None
+    old = columns_of(connection, before) if is_published else None
     [(rows_after,)] = connection.execute(sql.SQL("select count(*) from {}").format(after)).fetchall()
     if old is None:
         return Difference(str(relation), key, (), (), (), None, int(str(rows_after)), int(str(rows_after)), 0, 0)

@@ -16,11 +16,12 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
+from dpe_cli.errors import ServerError
+from dpe_cli.load import staging_schema
 from dpe_cli.project.source import Source
 from dpe_cli.safe_text.redaction import hide
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import refuse_code_of_others
 from dpe_cli.server.server import server_message
 
 ACTOR = "dpe validate"
@@ -60,12 +61,13 @@ def measure(connection: Connection, manifest: Mapping[str, Any], sources: Sequen
 
 def _measure_source(connection: Connection, source: Source, node: Mapping[str, Any], limits: Mapping[str, timedelta | None]) -> Freshness:
     try:
-        with contexts.system_context(connection, actor=ACTOR):
-            # Until its first extract, a relation of somebody else may have the source's name.
-            refuse_code_of_others(connection, source.table.identifier)
+        with contexts.reading_context(connection, actor=ACTOR):
+            if node.get("loaded_at_query") or node.get("loaded_at_field"):
+                # Until its first extract, a relation of somebody else may have the source's name.
+                staging_schema.refuse_replaced(connection, source.table)
             row = connection.execute(_query(source, node)).fetchone()
-    except (psycopg.ProgrammingError, psycopg.DataError) as error:
-        message = hide(server_message(error))
+    except (psycopg.ProgrammingError, psycopg.DataError, psycopg.errors.ReadOnlySqlTransaction, ServerError) as error:
+        message = hide(server_message(error) if isinstance(error, psycopg.Error) else str(error))
         return Freshness(
             source.name, "error", None, None, f"{source.name}: its load time cannot be queried ({message}); correct its freshness in dbt"
         )

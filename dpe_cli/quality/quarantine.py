@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
+from dpe_cli.errors import ServerError
 from dpe_cli.quality.rules import Rule
 from dpe_cli.server import contexts
 from dpe_cli.server.connection import Connection
-from dpe_cli.server.relations import QUARANTINE, Relation, companion_name, companions_of, find_relation
-from dpe_cli.server.server import Server
+from dpe_cli.server.relations import QUARANTINE, Relation, companion_name, companions_of, find_relation, refuse_code_of_others
+from dpe_cli.server.server import Server, server_message
 
 ACTOR = "dpe run"
 
@@ -27,17 +29,25 @@ class QuarantineCount:
 
 
 def counts(connection: Connection, relations: Sequence[Relation], *, schema_suffix: str) -> list[QuarantineCount]:
-    """Count the quarantined rows of relations in schemas with this suffix, by model and rule."""
+    """
+    Count the quarantined rows of relations in schemas with this suffix, by model and rule.
+
+    Raises:
+        ServerError: a relation in the place of a quarantine would run code of others.
+    """
     found: list[QuarantineCount] = []
     models = companions_of((relation.schema, relation.name) for relation in relations)
-    with contexts.system_context(connection, actor=ACTOR):
+    with contexts.reading_context(connection, actor=ACTOR):
         for relation in relations:
             if not relation.name.endswith(QUARANTINE):
                 continue
+            stored = sql.Identifier(relation.schema + schema_suffix, relation.name)
+            try:
+                refuse_code_of_others(connection, stored)
+            except psycopg.errors.WrongObjectType as error:
+                raise ServerError(f"{relation}: the quarantined rows cannot be counted ({server_message(error)}); drop it") from error
             rows = connection.execute(
-                sql.SQL("select rule, count(*) from {}, unnest(_rules) as rule group by rule order by rule").format(
-                    sql.Identifier(relation.schema + schema_suffix, relation.name)
-                )
+                sql.SQL("select rule, count(*) from {}, unnest(_rules) as rule group by rule order by rule").format(stored)
             ).fetchall()
             _, model = models.get((relation.schema, relation.name), ("", relation.name.removesuffix(QUARANTINE)))
             found += [QuarantineCount(f"{relation.schema}.{model}", str(rule), int(str(count))) for rule, count in rows]

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from dpe_cli.errors import ServerError
-from dpe_cli.load.staging_schema import how_to_open
+from dpe_cli.load import staging_schema
 from dpe_cli.project.model import Model
 from dpe_cli.project.source import Source
 from dpe_cli.quality.reconcile_config import KINDS, ReconciledModel
@@ -124,7 +124,7 @@ def reconcile(
 def reconcile_files(connection: Connection, sources: Sequence[Source]) -> Reconciliation:
     """Compare what the files of each source delivered with staging. `connection` is the loader's."""
     result = Reconciliation()
-    with contexts.system_context(connection, actor=ACTOR):
+    with contexts.reading_context(connection, actor=ACTOR):
         for source in sources:
             name = f"{source.external.delivered_by} → {source.name}"
             try:
@@ -133,12 +133,15 @@ def reconcile_files(connection: Connection, sources: Sequence[Source]) -> Reconc
                         result.uncounted[name] = f"was never extracted; run `dpe extract source:{source.name}`"
                         continue
                     # The owner of the schema could have put a relation of its own in the table's place.
-                    refuse_code_of_others(connection, source.table.identifier)
+                    staging_schema.refuse_replaced(connection, source.table)
                     result.balances.append(_count_files(connection, source, name))
             except psycopg.errors.WrongObjectType as error:
                 result.uncounted[name] = f"cannot be counted ({server_message(error)})"
             except psycopg.errors.InsufficientPrivilege as error:
-                result.uncounted[name] = f"cannot be counted ({server_message(error)}); {how_to_open(source.table.schema)}"
+                opening = staging_schema.how_to_open(source.table.schema)
+                result.uncounted[name] = f"cannot be counted ({server_message(error)}); {opening}"
+            except ServerError as error:
+                result.uncounted[name] = f"cannot be counted ({error})"
     return result
 
 
@@ -148,7 +151,7 @@ def reconcile_models(connection: Connection, declared: Sequence[ReconciledModel]
     for reconciled in declared:
         try:
             # A context of its own: a wrong declaration must not stop the others.
-            with contexts.system_context(connection, actor=ACTOR):
+            with contexts.reading_context(connection, actor=ACTOR):
                 result.balances += _count_model(connection, reconciled)
         except psycopg.errors.UndefinedTable as error:
             result.uncounted[reconciled.name] = f"{server_message(error)}; run `dpe run {reconciled.model}`"
@@ -169,7 +172,8 @@ def _count_files(connection: Connection, source: Source, name: str) -> Balance:
 def _count_model(connection: Connection, reconciled: ReconciledModel) -> list[Balance]:
     """Count both ends and every explanation, each in one scan."""
     explaining = [explanation.relation for explanation in reconciled.explanations if explanation.relation is not None]
-    for relation in (reconciled.origin_relation, reconciled.model_relation, *explaining):
+    quarantines = [reconciled.quarantine.relation] if reconciled.quarantine is not None else []
+    for relation in (reconciled.origin_relation, reconciled.model_relation, *explaining, *quarantines):
         refuse_code_of_others(connection, relation)
     there = [sql.Identifier(name) for name in reconciled.sums]
     here = [sql.Identifier(name) for name in reconciled.sums.values()]

@@ -2,6 +2,7 @@
 The contexts in which dpe reads and writes protected rows, and the only ways in.
 
     system_context(connection, actor="etl_pipeline")    a pipeline, for every tenant or for one
+    reading_context(connection, actor="etl_pipeline")   the same, but it changes nothing
     tenant_context(connection, "UA")                    an application or a check, as one tenant
     stranger_context(connection)                        a check, as a reader who was granted no tenant
     admin_context(connection, "j.doe")                  a person with an administrator's login, reading and repairing
@@ -54,6 +55,20 @@ def system_context(connection: Connection, *, actor: str, tenant_id: str | None 
     _require(connection, actor=actor, **({} if tenant_id is None else {"tenant_id": tenant_id}))
     with connection.transaction():
         _open(connection, OPEN_SYSTEM, actor=actor, tenant=tenant_id or "", role=role)
+        yield
+
+
+@contextmanager
+def reading_context(connection: Connection, *, actor: str, tenant_id: str | None = None) -> Iterator[None]:
+    """
+    Open a system context in which nothing can be changed, not even a sequence, by any code that a query calls.
+
+    Raises:
+        ContextError: as system_context().
+    """
+    with system_context(connection, actor=actor, tenant_id=tenant_id):
+        # Since the context's own query, no code can make the transaction write again.
+        connection.execute("set transaction read only")
         yield
 
 

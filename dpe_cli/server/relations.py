@@ -100,16 +100,18 @@ def find_relation(connection: Connection, schema: str, name: str) -> Relation | 
 
 def refuse_code_of_others(connection: Connection, relation: sql.Identifier, also_read_by: Collection[str] = ()) -> None:
     """
-    Lock a relation until the end of the transaction, as a query does, if it exists and runs no code of others when it is read.
+    Lock a relation, and all that a query of it reads, until the end of the transaction, if it runs no code of others when it is read.
 
     Others are roles that are neither administrators nor the pipeline (dpe_cli/server/sql/foreign_code.sql). A session that reads it as
     further roles names them all: a policy may be for one of these only.
 
     Raises:
         psycopg.errors.WrongObjectType: it would run such code.
+        psycopg.errors.UndefinedTable: it does not exist.
+        psycopg.errors.InsufficientPrivilege: none of the roles may use its schema.
     """
     connection.execute(
-        "select dpe.refuse_code_of_others(oid, %s::name[]) from pg_class where oid = to_regclass(%s)",
+        "select dpe.refuse_code_of_others(names[1]::name, names[2]::name, %s::name[]) from parse_ident(%s) as names",
         [sorted(also_read_by), relation.as_string(connection)],
     )
 

@@ -241,9 +241,76 @@ $$;
 
 comment on function dpe.sources_with_code(name[], name[]) is 'Sources that run code of others when they are read, with this code.';
 
--- Lock sources as a query does, until the end of the transaction, and return which of them run code of others. Their owners can neither
--- change nor exchange what is locked before the transaction ends, except an index, statistics or a cast. PostgreSQL has no LOCK for foreign
--- tables and materialized views, which have no policies either.
+-- Lock a relation and all that a query of it reads as this query does, until the end of the transaction, and return its number. What is
+-- found out about it after that is what the query meets: its owner can neither change nor exchange it before the transaction ends, but
+-- can add indexes, statistics, children and casts (docs/background/security-model.md).
+--
+-- PREPARE analyses and rewrites a query, which locks the relations that it names, those of their views, and those of the policies that
+-- apply to the role that acts, and runs nothing. It needs USAGE of the schema, but no privilege on what is in it, and exists for all that
+-- can be read. Each role that is going to read locks: one of them may reach what the session's own role may not. LOCK TABLE, which needs
+-- a privilege on the whole table, adds the children, of which PREPARE does not know yet.
+create or replace function dpe.lock_as_queries_do(schema_name name, relation_name name, also_read_by name[] default '{}')
+returns oid
+language plpgsql
+-- Volatile, so that it sees what was committed before a lock was granted.
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    acting constant text := current_setting('role', true);
+    reading text;
+    relation record;
+    denied text;
+    is_locked boolean := false;
+begin
+    foreach reading in array array[acting] || also_read_by::text[] loop
+        begin
+            perform set_config('role', reading, true);
+            -- A cancelled call leaves it, because prepared statements outlive their transaction.
+            if exists (select from pg_prepared_statements where pg_prepared_statements.name = 'dpe_lock') then
+                execute 'deallocate dpe_lock';
+            end if;
+            execute format('prepare dpe_lock as select from %I.%I', schema_name, relation_name);
+            execute 'deallocate dpe_lock';
+            is_locked := true;
+        exception
+            -- Another of the roles may reach it.
+            when insufficient_privilege then
+                denied := sqlerrm;
+                continue;
+        end;
+        select
+            pg_class.oid as relation_id,
+            -- A query of a staging table need not read all of its slices.
+            pg_class.relkind in ('r', 'p', 'v') and pg_get_userbyid(pg_class.relowner) <> 'dpe_loader' as locks_children
+        into strict relation
+        from pg_class
+        inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
+        where pg_namespace.nspname = schema_name and pg_class.relname = relation_name;
+        if relation.locks_children then
+            begin
+                perform set_config('role', reading, true);
+                execute format('lock table %I.%I in access share mode', schema_name, relation_name);
+            exception
+                when insufficient_privilege or wrong_object_type then
+                    null;
+            end;
+        end if;
+    end loop;
+    perform set_config('role', acting, true);
+    -- What no role can reach now, its owner could let them reach after the check, with other content.
+    if not is_locked then
+        raise exception '%', denied using errcode = 'insufficient_privilege';
+    end if;
+    return relation.relation_id;
+end
+$$;
+
+comment on function dpe.lock_as_queries_do(name, name, name[]) is
+'Locks a relation and all that a query of it reads as this query does, and returns its number.';
+
+-- Lock sources, and return which of them run code of others. A query of one that does not exist fails.
 create or replace function dpe.lock_sources(schemas name[], relations name[])
 returns table (source text, code text)
 language plpgsql
@@ -251,25 +318,16 @@ volatile
 security invoker
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    wanted record;
 begin
-    for wanted in
-        select distinct pg_namespace.nspname, pg_class.relname
+    perform dpe.lock_as_queries_do(wanted.schema_name, wanted.relation_name)
+    from (
+        select distinct named.schema_name, named.relation_name
         from unnest(lock_sources.schemas, lock_sources.relations) as named (schema_name, relation_name)
         inner join pg_namespace on pg_namespace.nspname = named.schema_name
         inner join pg_class on pg_class.relnamespace = pg_namespace.oid and pg_class.relname = named.relation_name
-        where pg_class.relkind in ('r', 'p', 'v') and pg_get_userbyid(pg_class.relowner) <> 'dpe_loader'
+        where pg_class.relkind in ('r', 'p', 'v', 'm', 'f')
         order by 1, 2
-    loop
-        begin
-            execute format('lock table %I.%I in access share mode', wanted.nspname, wanted.relname);
-        exception
-            -- The query itself says so.
-            when insufficient_privilege or undefined_table or wrong_object_type or invalid_schema_name then
-                null;
-        end;
-    end loop;
+    ) as wanted;
 
     return query
     select listed.source, listed.code
@@ -279,9 +337,8 @@ $$;
 
 comment on function dpe.lock_sources(name[], name[]) is 'Locks sources as queries do, and returns those that run code of others.';
 
--- Refuse to read a relation that runs code of others, and lock it and what it reads as a query does, so that none can be added before the
--- transaction ends. Each role that is going to read it locks it as well: one of them may read what the session's own role may not.
-create or replace function dpe.refuse_code_of_others(relation_id oid, also_read_by name[] default '{}')
+-- Refuse to read a relation that runs code of others, and lock it, so that none can be added before the transaction ends.
+create or replace function dpe.refuse_code_of_others(schema_name name, relation_name name, also_read_by name[] default '{}')
 returns void
 language plpgsql
 volatile
@@ -289,38 +346,19 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    acting constant text := current_setting('role', true);
-    reading text;
-    named record;
-    code text;
+    locked constant oid := dpe.lock_as_queries_do(schema_name, relation_name, also_read_by);
+    -- Not in the same expression, which sees what was committed before it began to wait.
+    code constant text := dpe.described_code_of_others(locked, also_read_by);
 begin
-    select nspname, relname, relkind
-    into named
-    from pg_class
-    inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid
-    where pg_class.oid = relation_id;
-    if named.relkind in ('r', 'p', 'v') then
-        foreach reading in array array[acting] || also_read_by::text[] loop
-            begin
-                perform set_config('role', reading, true);
-                execute format('lock table %I.%I in access share mode', named.nspname, named.relname);
-            exception
-                when insufficient_privilege or undefined_table or wrong_object_type or invalid_schema_name then
-                    null;
-            end;
-        end loop;
-        perform set_config('role', acting, true);
-    end if;
-    code := dpe.described_code_of_others(relation_id, also_read_by);
     if code is not null then
-        raise exception '%.%: reading it would run code of others: %', named.nspname, named.relname, code
+        raise exception '%.%: reading it would run code of others: %', schema_name, relation_name, code
             using errcode = 'wrong_object_type',
             hint = 'Remove this code, or have an administrator own it.';
     end if;
 end
 $$;
 
-comment on function dpe.refuse_code_of_others(oid, name[]) is
+comment on function dpe.refuse_code_of_others(name, name, name[]) is
 'Locks a relation as a query does, and raises an error if reading it runs code of others.';
 
 -- What this transaction has read, by its locks: whatever name a query found it under, it cannot have changed since.
@@ -348,3 +386,33 @@ as $$
 $$;
 
 comment on function dpe.read_with_code() is 'What this transaction has read that runs code of others, with this code; null if nothing.';
+
+-- Lock what a query will read, and refuse it if it runs code of others. `path` is the search_path in which it is going to run.
+create or replace function dpe.refuse_query_with_code(query text, path text)
+returns void
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    code text;
+begin
+    if exists (select from pg_prepared_statements where pg_prepared_statements.name = 'dpe_lock') then
+        execute 'deallocate dpe_lock';
+    end if;
+    perform set_config('search_path', path, true);
+    execute 'prepare dpe_lock as ' || query;
+    execute 'deallocate dpe_lock';
+    perform set_config('search_path', 'pg_catalog, pg_temp', true);
+    code := dpe.read_with_code();
+    if code is not null then
+        raise exception 'it would run code of others: %', code
+            using errcode = 'wrong_object_type',
+            hint = 'Remove this code, or have an administrator own it.';
+    end if;
+end
+$$;
+
+comment on function dpe.refuse_query_with_code(text, text) is
+'Locks what a query will read, and raises an error if it would run code of others.';

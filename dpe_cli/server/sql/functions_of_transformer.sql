@@ -10,9 +10,11 @@ begin
         'dpe.code_of_others(oid, name[])',
         'dpe.described_code_of_others(oid, name[])',
         'dpe.sources_with_code(name[], name[])',
+        'dpe.lock_as_queries_do(name, name, name[])',
         'dpe.lock_sources(name[], name[])',
-        'dpe.refuse_code_of_others(oid, name[])',
+        'dpe.refuse_code_of_others(name, name, name[])',
         'dpe.read_with_code()',
+        'dpe.refuse_query_with_code(text, text)',
         'dpe.protection_of(oid)',
         'dpe.protection_differences(jsonb, jsonb)',
         'dpe.refuse_changes_of_hooks(regclass, text)',
@@ -51,7 +53,8 @@ begin
         dpe.code_in_definition(oid),
         dpe.code_of_others(oid, name[]),
         dpe.described_code_of_others(oid, name[]),
-        dpe.refuse_code_of_others(oid, name[])
+        dpe.lock_as_queries_do(name, name, name[]),
+        dpe.refuse_code_of_others(name, name, name[])
     to dpe_loader;
 end
 $$;

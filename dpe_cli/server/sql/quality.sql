@@ -78,6 +78,7 @@ as $$
 declare
     counted bigint;
 begin
+    perform dpe.refuse_query_with_code(query, path);
     -- Lasts until the function ends, whose own search_path is fixed (docs: "CREATE FUNCTION", SET).
     perform set_config('search_path', path, true);
     execute 'select ' || fail_calc || ' from (' || query || E'\n) as dpe_failing' into counted;
@@ -138,6 +139,7 @@ declare
     found jsonb[];
 begin
     begin
+        perform dpe.refuse_query_with_code(result ->> 'query', path);
         perform set_config('search_path', path, true);
         -- A materialized CTE is planned for all of its rows but read only up to the limit. Planned for the limit, a query that
         -- returns fewer rows may take forever.

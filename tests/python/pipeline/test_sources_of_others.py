@@ -25,7 +25,7 @@ from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.project.project import Project
 from dpe_cli.quality import reconcile_config, reconciliation
-from dpe_cli.server.relations import find_relation, refuse_code_of_others
+from dpe_cli.server.relations import find_relation
 from dpe_cli.server.server import Server
 
 # A tool's login, without any role of dpe.
@@ -348,19 +348,6 @@ def test_a_source_that_is_not_read_stops_no_other_model(place: Place) -> None:
     assert [] == place.harm()
 
 
-def test_a_source_cannot_be_changed_between_its_check_and_its_use(place: Place) -> None:
-    """The transaction that reads it locks it as the query does: neither longer nor more strongly."""
-    with place.server.connect("transformer") as reading:
-        locked = reading.execute("select * from dpe.lock_sources(array['tool']::name[], array['shops']::name[])").fetchall()
-        for statements in (WAYS["policy"][0], WAYS["view"][0], "alter table tool.shops rename to shops_"):
-            with pytest.raises(psycopg.errors.LockNotAvailable):
-                place.as_tool(f"begin; set local lock_timeout = '100ms'; {statements}")
-        # What loads rows is not kept waiting.
-        place.as_tool("insert into tool.shops values ('HA', 'x')")
-
-    assert [] == locked
-
-
 @pytest.mark.parametrize("way", ["policy", "view", "index"])
 def test_what_reads_code_of_others_under_any_name_is_not_committed(place: Place, way: str) -> None:
     """A model that names the relation itself, without `source()`, is found by what its transaction has read."""
@@ -437,17 +424,6 @@ def test_no_policy_for_a_role_that_is_measured_runs(place: Place, shared_view: M
             assert [cell.problem for cell in of_run] == [cell.problem for cell in of_matrix]
         assert [] == place.harm(), role
         place.as_tool("drop policy spying on tool.shops")
-
-
-def test_a_policy_cannot_be_added_between_the_check_and_the_measurement(place: Place, shared_view: MeasuredRelation) -> None:
-    """Even if the tool does not let the session's own role read the table, but another role."""
-    place.as_admin("revoke select on tool.shops from dpe_transformer, public; grant select on tool.shops to dpe_tenant")
-
-    with place.server.connect("transformer") as connection:
-        refuse_code_of_others(connection, shared_view.identifier, ["dpe_reader", "dpe_tenant"])
-        assert connection.execute("select current_user = session_user").fetchone() == (True,)
-        with pytest.raises(psycopg.errors.LockNotAvailable):
-            place.as_tool("begin; set local lock_timeout = '100ms'; create policy spying on tool.shops using (true)")
 
 
 def test_no_trigger_of_others_runs_in_a_measurement(place: Place) -> None:

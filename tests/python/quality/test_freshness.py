@@ -95,6 +95,16 @@ def test_a_failed_query_shows_no_secret(shop: Shop) -> None:
     assert 'invalid input syntax for type date: "***"' in orders.said
 
 
+def test_a_query_that_writes_is_refused(shop: Shop) -> None:
+    """It could be code of another role that the query calls."""
+    with shop.server.connect("admin") as connection:
+        connection.execute("create sequence public.leak; grant all on public.leak to public; grant usage on schema public to public")
+
+    (orders,) = _measured(shop, f"{DAYS}, loaded_at_query: \"select now() from (select nextval('public.leak')) as leak\"")
+
+    assert "its load time cannot be queried (cannot execute nextval() in a read-only transaction)" in orders.said
+
+
 def test_a_failed_query_is_reported(shop: Shop) -> None:
     """It does not pass."""
     (orders,) = _measured(shop, f"{DAYS}, loaded_at_field: loaded_on")

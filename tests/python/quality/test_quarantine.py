@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 from support.long_tests import LONG
 from support.shop import Shop
 
+from dpe_cli.errors import ServerError
 from dpe_cli.pipeline.run import RunSummary
 from dpe_cli.project.dbt_runner import run_dbt
 from dpe_cli.publishing import publication, publisher
@@ -106,6 +109,29 @@ def test_rows_that_break_rules_are_kept_out(shop: Shop) -> None:
     )
     rules = rules_of(shop.project.manifest, [])
     assert [2, None, 2, 1] == [quarantine.kept_out(shop.server, shop.project.manifest, rule) for rule in rules]
+
+
+def test_what_replaced_a_quarantine_is_not_counted(shop: Shop, reader: Callable[..., str]) -> None:
+    """A login that may create in the schema gave a table of its own the name of a quarantine, and a policy that runs its code."""
+    shop.write(_models())
+    stranger = sql.Identifier(reader(shop.server))
+    with shop.server.connect("admin") as connection:
+        connection.execute(
+            sql.SQL(
+                "grant create, usage on schema finance to {stranger};"
+                " create sequence public.ran; grant all on public.ran to public; grant usage on schema public to public;"
+                " set local role {stranger}; create table finance.fct_orders__quarantine (_rules text[]);"
+                " grant select on finance.fct_orders__quarantine to dpe_transformer;"
+                " alter table finance.fct_orders__quarantine enable row level security;"
+                " create policy spying on finance.fct_orders__quarantine using (nextval('public.ran') > 0);"
+                " insert into finance.fct_orders__quarantine values ('{{SHOP-1-01}}')"
+            ).format(stranger=stranger)
+        )
+
+    with pytest.raises(ServerError, match="finance.fct_orders__quarantine: the quarantined rows cannot be counted .*the policy spying on"):
+        quarantine.kept_out(shop.server, shop.project.manifest, rules_of(shop.project.manifest, [])[0])
+    with shop.server.connect("admin") as connection:
+        assert (False,) == connection.execute("select is_called from public.ran").fetchone()
 
 
 def test_a_corrected_row_returns_automatically(shop: Shop) -> None:

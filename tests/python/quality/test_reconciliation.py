@@ -228,6 +228,17 @@ def test_what_was_not_built_is_not_counted(shop: Shop) -> None:
     assert 2 == len(found.balances)
 
 
+def test_a_condition_that_writes_is_refused(shop: Shop) -> None:
+    """It could be code of another role that a relation calls."""
+    with shop.server.connect("admin") as connection:
+        connection.execute("create sequence public.leak; grant all on public.leak to public; grant usage on schema public to public")
+    reconciled = replace(ORDERS, explanations=(Explanation("filtered", where="nextval('public.leak') < 0"),))
+
+    [fault] = _reconcile(shop, reconciled).faults
+
+    assert "cannot be counted (cannot execute nextval() in a read-only transaction)" in fault
+
+
 def test_a_condition_that_is_not_valid_sql_is_reported(shop: Shop) -> None:
     """With its place."""
     reconciled = replace(ORDERS, explanations=(Explanation("filtered", where="price < 0"),))
