@@ -189,6 +189,7 @@ def _commands() -> dict[str, Schema]:
         "run": {"anyOf": [_RUN, _PLAN]},
         "extract": _EXTRACTED,
         "spec check": _object(
+            errors=list[Problem],
             specs=_list(
                 _object(
                     ticket=str,
@@ -199,7 +200,7 @@ def _commands() -> dict[str, Schema]:
                     figures_compared=int,
                     figures_not_compared=list[str],
                 )
-            )
+            ),
         ),
         "spec list": _object(
             specs=_list(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dpe_cli.blocks import reading
 from dpe_cli.blocks.inputs import QueryInput
+from dpe_cli.errors import SpecError
 from dpe_cli.infer.sample import parts_of, take_sample
 from dpe_cli.ingest.extract import inputs_of
 from dpe_cli.progress import Progress
@@ -26,24 +27,27 @@ _MOST_RECORDS = 1_000_000
 _NAMED = frozenset({"model", "seed", "snapshot"})
 
 
-def check(project: Project, paths: Sequence[Path], progress: Progress) -> list[Verdict]:
+def check(project: Project, paths: Sequence[Path], progress: Progress) -> tuple[list[Verdict], list[SpecError]]:
     """
-    Check specs.
+    Check specs; return their verdicts, and why others cannot be read at all.
 
     Raises:
         ProjectError: a pattern of the project is not valid, or its sources are not.
-        SpecError: a spec cannot be read at all.
     """
     readings = {name: partial(_read, source, project.directory) for name, source in project.sources.items()}
     nodes = frozenset(str(node["name"]).casefold() for node in project.manifest["nodes"].values() if node["resource_type"] in _NAMED)
     tests, models = coverage.rule_tests(project.manifest), list(project.models.values())
-    verdicts = []
+    verdicts: list[Verdict] = []
+    errors: list[SpecError] = []
     for path in paths:
         with progress.task(path.name):
-            requirement = replace(read(path), project_names=nodes)
-            others = [*spec_differences.differences(requirement, tests, models), *approval.findings(requirement)]
-            verdicts.append(gate.check(requirement, project.directory, readings, others))
-    return verdicts
+            try:
+                requirement = replace(read(path), project_names=nodes)
+                others = [*spec_differences.differences(requirement, tests, models), *approval.findings(requirement)]
+                verdicts.append(gate.check(requirement, project.directory, readings, others))
+            except SpecError as error:
+                errors.append(error)
+    return verdicts, errors
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dpe_cli.project.model import Model
 from dpe_cli.quality.coverage import RuleTest
 from dpe_cli.specs.findings import SpecFinding, finding
-from dpe_cli.specs.requirement import Access, Requirement, RuleRow
+from dpe_cli.specs.requirement import ASK, Access, Requirement, RuleRow
 from dpe_cli.specs.spec import Spec
 
 _BY = re.compile(r"\bby\s+`?(?P<column>\w+)`?")
@@ -59,6 +59,8 @@ def _rule_differs(rule: RuleRow, test: RuleTest, name: str, wanted: str, found: 
 
 def _of_access(access: Access, model: Model) -> Iterator[SpecFinding]:
     table, text = access.table.bare, access.readers.plain
+    if text.startswith(ASK):
+        return
     declared = ", ".join(model.tenant_columns) or model.declared
     by = _BY.search(text)
     if by is not None and by["column"] not in model.tenant_columns:

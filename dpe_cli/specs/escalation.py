@@ -17,7 +17,7 @@ ANSWERING: tuple[Answers, ...] = ("analyst", "architect", "data owner")
 
 def addressee(requirement: Requirement, answers: Answers) -> str:
     """Return who answers, with the name that the spec gives: `the analyst (flight operations)`."""
-    wanted = {"analyst": ("analyst", "requested_by", "owner"), "architect": ("architect",), "data owner": ("data_owner",)}[answers]
+    wanted = {"analyst": ("analyst", "owner", "requested_by"), "architect": ("architect",), "data owner": ("data_owner",)}[answers]
     name = next((requirement.text_of(field).bare for field in wanted if requirement.text_of(field)), "")
     if not name and answers == "data owner":
         owners = dict.fromkeys(source.owner.bare for source in requirement.sources if source.owner)

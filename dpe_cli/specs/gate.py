@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpe_cli.errors import DpeError
+from dpe_cli.safe_text.redaction import redact
 from dpe_cli.specs import checks, patterns, source_data
 from dpe_cli.specs.checks import data as data_checks
 from dpe_cli.specs.checks import figures
@@ -74,7 +75,9 @@ def check(requirement: Requirement, project_dir: Path, declared: Mapping[str, Re
                 inspected.append(Inspected(source.name.bare, data.records, data.is_cut))
         except DpeError as error:
             found[_not_readable(source, error)] = None
-    ordered = sorted(found, key=lambda finding_: (finding_.line, finding_.kind.id))
+    # What a spec or a server says may hold a secret: the password in the URL of a database.
+    safe = (replace(finding_, what=redact(finding_.what), question=redact(finding_.question)) for finding_ in found)
+    ordered = sorted(safe, key=lambda finding_: (finding_.line, finding_.kind.id))
     not_compared = tuple(map(str, figures.unchecked(requirement, compared)))
     return Verdict(requirement, tuple(ordered), tuple(inspected), len(compared), not_compared)
 

@@ -180,6 +180,7 @@ def read(source: SourceEntry, project_dir: Path) -> Iterator[SourceData]:
     from dpe_cli.infer import request as infer_request  # only once records are read, with all that reads them
 
     location = wording.location(source.location).bare
+    location = str(Path(location).expanduser()) if location.startswith("~/") else location
     about = Text(f"{source.location.value} {source.format.value}", source.line).bare.replace(location, " ")
     sheet, table = _SHEET.search(about), _TABLE.search(f"{about} {source.what.bare}")
     file_format = _format(source, location)
@@ -189,7 +190,8 @@ def read(source: SourceEntry, project_dir: Path) -> Iterator[SourceData]:
         file_format=file_format,
         table=(table["table"] if table is not None else source.table) if file_format == "sql" else None,
         sheet=(sheet["bracket"] or sheet["named"]).strip() if sheet is not None and file_format == "excel" else None,
-        allow_private_addresses=True,
+        # Who writes a spec does not decide which inner addresses are called.
+        allow_private_addresses=False,
     )
     with infer_request.examined(request, project_dir) as examined:
         places = {draft.name: place for draft in examined.survey.drafts if (place := examined.place(draft.name)) is not None}

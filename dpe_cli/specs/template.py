@@ -41,9 +41,9 @@ def _head(ticket: str, title: str, pattern: Pattern | None, names: Sequence[str]
         f"requested_by: {_yaml(f'{ASK} who asked for it?')}",
         "approved_by:",
         f"readers: {_yaml(f'{ASK} who reads the tables?')}",
-        f"pattern: {pattern.name if pattern else _yaml(f'{ASK} which one? dpe patterns list shows them')}",
+        f"pattern: {pattern.name if pattern else _yaml(f'{ASK} which one?')}",
         f"sources: [{', '.join(names)}]",
-        "models: [fct_orders] # the tables that are published",
+        f"models: [{_published(names[0])}] # the tables that are published",
         "tenant: # the column by which readers see only their own rows, if there is one",
         "---",
         "",
@@ -103,13 +103,14 @@ def _rest(ticket: str, sources: Sequence[InferredTable]) -> list[str]:
         "",
         "| table | column | from |",
         "|---|---|---|",
-        f"| fct_orders | {ASK} which columns? | {names[0]} as delivered |",
+        f"| {_published(names[0])} | {ASK} which columns does this table have? | {names[0]} as delivered |",
         "",
         "## Who may see what",
         "",
         "| table | one row | who sees it |",
         "|---|---|---|",
-        f"| fct_orders | {ASK} what is one row? | {ASK} everyone with access, or each reader its own rows, by which column? |",
+        f"| {_published(names[0])} | {ASK} what is one row of this table? "
+        f"| {ASK} everyone with access, or each reader its own rows (by which column)? |",
         "",
         "## Rules",
         "",
@@ -117,7 +118,8 @@ def _rest(ticket: str, sources: Sequence[InferredTable]) -> list[str]:
         "",
         "| rule | dimension | definition | severity | owner | because |",
         "|---|---|---|---|---|---|",
-        f"| {ticket}-01 | uniqueness | {ASK} what must be true of each row? | error | {ASK} who? | {ASK} why? |",
+        f"| {ticket}-01 | uniqueness | {ASK} what must be true of each row? | error "
+        f"| {ASK} who owns this rule? | {ASK} why must it hold? |",
         "",
         "## Acceptance",
         "",
@@ -129,6 +131,11 @@ def _rest(ticket: str, sources: Sequence[InferredTable]) -> list[str]:
         "",
         "None.",
     ]
+
+
+def _published(source: str) -> str:
+    """Return a name for the table that is published from a source."""
+    return f"fct_{source.rpartition('.')[2]}"
 
 
 def _cell(text: str) -> str:

@@ -12,6 +12,7 @@ from dpe_cli.cli.options import Commands
 from dpe_cli.cli.report import Facts, Lines, ProgressDisplay, Report, Table
 from dpe_cli.errors import SpecError, UnknownNameError, UsageError
 from dpe_cli.outputs import sarif
+from dpe_cli.problems import of_error
 from dpe_cli.specs import escalation, patterns, template
 from dpe_cli.specs.findings import kinds
 from dpe_cli.specs.gate import Verdict
@@ -57,17 +58,19 @@ def check(app: App, specs: tuple[str, ...], report_file: Path | None, sarif_file
     directory = app.project.specs_directory
     paths = [known.path_of(directory, wanted) for wanted in specs] or sorted(directory.glob("*-spec.md"))
     with ProgressDisplay() as progress:
-        verdicts = spec_gate.check(app.project, paths, progress)
+        verdicts, errors = spec_gate.check(app.project, paths, progress)
     if report_file is not None:
         escalation.write(report_file, verdicts, directory=app.project_dir)
     if sarif_file is not None:
         sarif.write_specs(sarif_file, list(kinds().values()), verdicts, directory=app.project_dir)
     refused = [verdict for verdict in verdicts if not verdict.is_accepted]
     return Report(
-        data={"specs": [_described(verdict, app.project_dir) for verdict in verdicts]},
+        data={"specs": [_described(verdict, app.project_dir) for verdict in verdicts], "errors": [of_error(error) for error in errors]},
         headline=_headline(verdicts),
         sections=[section for verdict in verdicts for section in _sections(verdict)],
-        exit_status=1 if refused else 0,
+        verdict=f"{plural(len(errors), 'spec')} cannot be read" if errors else "",
+        reasons=errors,
+        exit_status=1 if refused or errors else 0,
     )
 
 
@@ -222,7 +225,10 @@ def approve(app: App, wanted: str) -> Report:
 
     path = known.path_of(app.project.specs_directory, wanted)
     with ProgressDisplay() as progress:
-        [verdict] = spec_gate.check(app.project, [path], progress)
+        verdicts, errors = spec_gate.check(app.project, [path], progress)
+    if errors:
+        raise errors[0]
+    [verdict] = verdicts
     open_ = [finding for finding in verdict.findings if finding.kind.name != "approval_outdated"]
     requirement = verdict.requirement
     if open_:

@@ -16,6 +16,7 @@ from dpe_cli.specs.text import Text
 _LATE = Phrases("sources", "late")
 _COUNTS_THEN = Phrases("sources", "counts then")
 _NEWEST_COUNTS = Phrases("sources", "newest counts")
+_VERSION = Phrases("sources", "version")
 
 
 def loading_unclear(requirement: Requirement) -> Iterator[SpecFinding]:
@@ -56,7 +57,7 @@ def _says_what_counts(text: Text, source: SourceEntry) -> bool:
     """Return whether a text about late or corrected records, or a sentence about a source, says what then counts."""
     if _LATE.is_in(text):
         return _COUNTS_THEN.is_in(text)
-    return any(_NEWEST_COUNTS.is_in(sentence) and _names(sentence, source) for sentence in text.sentences)
+    return any(_NEWEST_COUNTS.is_in(sentence) and (_names(sentence, source) or _VERSION.is_in(sentence)) for sentence in text.sentences)
 
 
 def _names(text: Text, source: SourceEntry) -> bool:

@@ -165,7 +165,7 @@ def threshold_unit(requirement: Requirement) -> Iterator[SpecFinding]:
                     "threshold_unit",
                     line or sentence.line,
                     f"{place} {why}: {sentence.plain}",
-                    f"{place.capitalize()} says “{sentence.plain}” The column {column.name.bare} is in {unit[1]}. What is the "
+                    f"{place[:1].upper()}{place[1:]} says “{sentence.plain}” The column {column.name.bare} is in {unit[1]}. What is the "
                     f"limit in {unit[1]}?",
                 )
                 break

@@ -16,6 +16,7 @@ from dpe_cli.specs.text import Text
 
 FENCE = "---"
 LISTS = frozenset({"sources", "models"})
+_MOST_VALUES = 1000
 _LINE = re.compile(
     r"^[ \t]*(?:[-*] )?(?:\*\*)?(?P<name>[A-Za-z][A-Za-z _]{2,20}?)(?:\*\*)?[ \t]*:(?:\*\*)?[ \t]*(?P<value>.*)$", re.MULTILINE
 )
@@ -57,15 +58,25 @@ def _of_yaml(path: Path, text: str) -> dict[str, Field]:
     return fields
 
 
-def _values(path: Path, name: str, node: yaml.Node) -> Iterable[Text]:
-    line = node.start_mark.line + 2
-    if isinstance(node, yaml.ScalarNode):
-        # `null` and `~` say that there is none.
-        text = Text("" if node.tag.endswith(":null") else node.value, line)
-        return text.names() if name in LISTS else [text]
-    if isinstance(node, yaml.SequenceNode):
-        return [value for item in node.value for value in _values(path, "", item)]
-    raise SpecError(f"{path}, line {line}: {name} holds fields of its own; write one value, or a list of them")
+def _values(path: Path, name: str, node: yaml.Node) -> list[Text]:
+    """Return the values of a field: one, or those of a list, also within lists."""
+    found: list[Text] = []
+    pending, is_list = [node], isinstance(node, yaml.SequenceNode)
+    while pending:
+        node = pending.pop()
+        line = node.start_mark.line + 2
+        if len(found) + len(pending) > _MOST_VALUES:
+            # An alias of YAML can stand for any number of values.
+            raise SpecError(f"{path}, line {line}: {name} has more than {_MOST_VALUES:,} values; list only what belongs there")
+        if isinstance(node, yaml.ScalarNode):
+            # `null` and `~` say that there is none.
+            text = Text("" if node.tag.endswith(":null") else node.value, line)
+            found += text.names() if name in LISTS and not is_list else [text]
+        elif isinstance(node, yaml.SequenceNode):
+            pending += reversed(node.value)
+        else:
+            raise SpecError(f"{path}, line {line}: {name} holds fields of its own; write one value, or a list of them")
+    return found
 
 
 def in_body(elements: Iterable[Element]) -> dict[str, Field]:

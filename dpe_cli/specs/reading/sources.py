@@ -177,7 +177,7 @@ def _key(text: Text) -> Iterator[tuple[Text, ...]]:
         Text(name.value.strip(), name.line) for part in stated.names() for name in _split(part) if re.fullmatch(r"\w+", name.value.strip())
     ]
     if names:
-        yield tuple(names)
+        yield tuple({name.lower: name for name in names}.values())
 
 
 def _split(text: Text) -> list[Text]:

@@ -14,10 +14,13 @@ _SUFFIX = r"(?:csv|tsv|txt|psv|dat|jsonl|ndjson|json|xlsx|xlsm|xls|parquet|db|sq
 _VARIABLE = r"\$\{\w{1,99}\}[^\s`,;)|]*"
 _URL = r"(?<![\w+.-])[a-z][a-z0-9+.-]{0,20}://[^\s`,;)|]+"
 _TAP = r"singer:[\w-]+"
-_PATH = r"(?<![\w.*?{}\[\]-])(?:[\w.*?{}\[\]-]{1,200}/){1,40}(?:[\w.*?{}-]{0,200}[\w*}])"
+_FOLDERS = r"[\w.*?{}\[\]-]{1,200}/"
+_PATH = rf"(?<![\w.*?{{}}\[\]/~-])(?:~?/(?:{_FOLDERS}){{0,40}}|(?:{_FOLDERS}){{1,40}})(?:[\w.*?{{}}-]{{0,200}}[\w*}}])"
+# With spaces, if it is in backticks.
+_TICKED = rf"(?<=`)[^`\n]{{1,300}}\.{_SUFFIX}(?:\.\w+)?(?=`)"
 _FILE = rf"(?<![\w*?-])[\w*?-]{{1,200}}(?:\.[\w*?-]{{1,200}}){{0,9}}\.{_SUFFIX}\b(?:\.\w+)?"
 # A URL, or a path with a slash or the suffix of a data file; `*` and `?` are those of a pattern of names.
-LOCATION = re.compile(f"{_VARIABLE}|{_URL}|{_TAP}|{_PATH}|{_FILE}", re.IGNORECASE)
+LOCATION = re.compile(f"{_VARIABLE}|{_URL}|{_TAP}|{_TICKED}|{_PATH}|{_FILE}", re.IGNORECASE)
 SOURCE_NAME = re.compile(rf"\b[a-z_]\w{{0,99}}\.(?!{_SUFFIX}\b)[a-z_]\w*", re.IGNORECASE)
 _FORMATS = Phrases("sources", "formats")
 _DELIVERED = Phrases("sources", "delivered")

@@ -68,6 +68,21 @@ def test_programs_get_all_specs_by_default(directory: Path, capsys: pytest.Captu
     assert ("column_unknown", 47, "analyst") == (finding["kind"], finding["line"], finding["answers"])
 
 
+def test_a_spec_that_cannot_be_read_hides_no_other(directory: Path) -> None:
+    """It is named, and the others are checked."""
+    path = directory / "specs" / "SHOP-99-broken-spec.md"
+    path.write_text("---\nticket: [\n---\n", encoding="utf-8")
+    try:
+        report = _dpe(directory, "check")
+    finally:
+        path.unlink()
+
+    check_report("spec check", report)
+    data = cast("dict[str, list[dict[str, object]]]", report.data)
+    assert ["SHOP-30", "SHOP-52"] == sorted(str(spec["ticket"]) for spec in data["specs"])
+    assert 1 == len(data["errors"]) == report.exit_status
+
+
 def test_the_report_can_be_sent(directory: Path, tmp_path: Path) -> None:
     """Markdown, with the questions in order, and what was read."""
     _dpe(directory, "check", "SHOP-52", "--report", str(tmp_path / "questions.md"))

@@ -82,7 +82,7 @@ def test_the_spec_of_the_sample_is_clear(tmp_path: Path) -> None:
     directory = tmp_path / "shop"
     assert 0 == _init(directory)
 
-    [verdict] = spec_gate.check(Project(directory), [directory / "specs" / "SHOP-1-orders-spec.md"], Silence())
+    [verdict], _ = spec_gate.check(Project(directory), [directory / "specs" / "SHOP-1-orders-spec.md"], Silence())
 
     assert [] == [finding.what for finding in verdict.findings]
     assert [("shop.orders", 6)] == [(source.source, source.records) for source in verdict.inspected]

@@ -194,3 +194,57 @@ def test_a_limit_of_zero_needs_no_unit(check: Check) -> None:
 
     assert [] == check(rule, "The `amount` of an order in fct_orders is greater than 0.")
     assert ["threshold_unit"] == [finding.kind.name for finding in check(rule, "The `amount` of an order in fct_orders is greater than 5.")]
+
+
+@pytest.mark.parametrize("place", ["{data}/orders.csv", "`{data}/my orders.csv`"])
+def test_a_source_may_be_anywhere(check: Check, tmp_path: Path, place: str) -> None:
+    """Its path may be absolute, and have spaces if it is in backticks."""
+    check()
+    (tmp_path / "data" / "my orders.csv").write_text(ORDERS, encoding="utf-8")
+
+    assert [] == check("| data/orders.csv |", f"| {place.format(data=tmp_path / 'data')} |")
+
+
+def test_no_password_is_sent(check: Check) -> None:
+    """Neither what is wrong nor the question shows it."""
+    found = check("| data/orders.csv | csv |", "| postgresql://reader:very-secret@127.0.0.1:1/crm | database |")
+
+    [unreadable] = [finding for finding in found if finding.kind.name == "source_not_readable"]
+    assert "very-secret" not in f"{unreadable.what} {unreadable.question}"
+
+
+def test_an_inner_address_is_not_called(check: Check) -> None:
+    """Who writes a spec does not decide what is called in the network of those who check it."""
+    found = check("| data/orders.csv |", "| http://127.0.0.1:1/orders.csv |")
+
+    [unreadable] = [finding for finding in found if finding.kind.name == "source_not_readable"]
+    assert "allow_private_addresses" in unreadable.what
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The newest version counts, and figures that were already published change.",
+        "Orders never arrive late and are never corrected.",
+        "Deliveries are final.",
+        "An order that is delivered again replaces the earlier one.",
+    ],
+)
+def test_the_question_about_late_records_takes_its_own_words_for_an_answer(check: Check, answer: str) -> None:
+    """Also in a sentence that does not repeat it."""
+    grows = ("| daily | the newest delivery only |", "| daily | each file once |")
+    assert "late_records" in [finding.kind.name for finding in check(*grows)]
+
+    assert "late_records" not in [finding.kind.name for finding in check(grows[0], f"{grows[1]}\n\n{answer}")]
+
+
+def test_a_step_may_name_what_it_defines(check: Check) -> None:
+    """Another one then uses it."""
+    steps = "`is_large` is the answer to whether `amount` is more than 100 EUR.\n2. Orders with `is_large` are listed first by `amount`."
+
+    assert [] == check("1. Orders whose `amount` is empty are left out.", f"1. {steps}")
+
+
+def test_a_key_that_names_a_column_often_names_it_once(check: Check) -> None:
+    """It takes no more memory."""
+    assert [] == check("Key: order_id", "Key: " + ", ".join(["order_id"] * 5000))

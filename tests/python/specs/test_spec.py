@@ -113,6 +113,10 @@ FAULTS = {
         "---\nticket: DPE-7\nowner: {team: sales}\n---\n",
         "spec.md, line 3: owner holds fields of its own; write one value, or a list of them",
     ),
+    "aliases that multiply": (
+        f"---\nticket: DPE-7\na: &a [{', '.join('x' * 20)}]\nb: &b [{', '.join(['*a'] * 20)}]\nd: [{', '.join(['*b'] * 20)}]\n---\n",
+        "d has more than 1,000 values; list only what belongs there",
+    ),
     "a field twice": (
         "---\nticket: DPE-7\nowner: a\nowner: b\n---\n",
         "spec.md, line 4: the front matter has owner twice; keep one of the two",
