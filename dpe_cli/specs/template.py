@@ -109,8 +109,10 @@ def _rest(ticket: str, sources: Sequence[InferredTable]) -> list[str]:
         "",
         "| table | one row | who sees it |",
         "|---|---|---|",
-        f"| {_published(names[0])} | {ASK} what is one row of this table? "
-        f"| {ASK} everyone with access, or each reader its own rows (by which column)? |",
+        (
+            f"| {_published(names[0])} | {ASK} what is one row of this table? "
+            f"| {ASK} everyone with access, or each reader its own rows (by which column)? |"
+        ),
         "",
         "## Rules",
         "",
@@ -118,8 +120,10 @@ def _rest(ticket: str, sources: Sequence[InferredTable]) -> list[str]:
         "",
         "| rule | dimension | definition | severity | owner | because |",
         "|---|---|---|---|---|---|",
-        f"| {ticket}-01 | uniqueness | {ASK} what must be true of each row? | error "
-        f"| {ASK} who owns this rule? | {ASK} why must it hold? |",
+        (
+            f"| {ticket}-01 | uniqueness | {ASK} what must be true of each row? | error "
+            f"| {ASK} who owns this rule? | {ASK} why must it hold? |"
+        ),
         "",
         "## Acceptance",
         "",
