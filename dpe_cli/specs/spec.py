@@ -11,6 +11,9 @@ from dpe_cli.specs.reading.read import read as read_requirement
 from dpe_cli.specs.requirement import Requirement, RuleRow
 from dpe_cli.words import did_you_mean
 
+# What every spec says in its front matter, or elsewhere.
+_EXAMPLES = {"owner": "owner: sales-operations", "sources": "sources: [shop.orders]", "models": "models: [fct_orders]"}
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -142,13 +145,12 @@ def read(path: Path) -> Spec:
         SpecError: with file, line and column, and what is wrong there.
     """
     spec = Spec(read_requirement(path))
-    wanted = {
-        "owner": (spec.owner, "owner: sales-operations"),
-        "sources": (spec.sources, "sources: [shop.orders]"),
-        "models": (spec.models, "models: [fct_orders]"),
-    }
-    missing = [name for name, (found, _) in wanted.items() if not found]
+    fields = spec.requirement.fields
+    if not fields and not spec.sources and not spec.models:
+        raise SpecError(f"{path}, line 1: the front matter is missing; start the file with a line `---`, its fields, and another `---`")
+    # An empty list says that there are none.
+    missing = [name for name in _EXAMPLES if name not in fields and not getattr(spec, name)]
     if missing:
-        example = "; ".join(f"`{wanted[name][1]}`" for name in missing)
-        raise SpecError(f"{path}: the spec does not say its {', '.join(missing)}; add to its front matter, as in {example}")
+        examples = "; ".join(f"`{_EXAMPLES[name]}`" for name in missing)
+        raise SpecError(f"{path}: the spec does not say its {', '.join(missing)}; add to its front matter, as in {examples}")
     return spec

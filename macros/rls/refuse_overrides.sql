@@ -4,10 +4,11 @@
 
     A project may have its own macros for names of schemas, aliases and databases, its own `ref` and `source`, generic tests, and those
     that dpe's macros call (next_implementation). It may also have its own forms of those of dbt's cross-database macros (macros/utils in
-    dbt) that only models call. The others are part of contracts (cast), of snapshots and incremental models (equals), and of unit tests
-    (escape_single_quotes, safe_cast, string_literal). Macros of other packages count for the nodes of these packages, which call them;
-    such a package may have its own `run_query`, as Elementary does: dpe's macros call dbt's by its full name, and dbt asks nothing with it
-    that protection relies on.
+    dbt) that only models call, and of `equals` and `string_literal`, as dbt's own tests of adapters do: these change which rows a snapshot
+    or an incremental model replaces, and what a unit test compares, but not what is protected. The others are part of contracts (cast) and
+    of the texts that dbt quotes (escape_single_quotes, safe_cast). Macros of other packages count for the nodes of these packages, which
+    call them; such a package may have its own `run_query`, as Elementary does: dpe's macros call dbt's by its full name, and dbt asks nothing
+    with it that protection relies on.
 #}
 {% macro refuse_overrides() %}
 
@@ -29,8 +30,8 @@
     {% set free = [
         'generate_alias_name', 'generate_database_name', 'generate_schema_name', 'ref', 'source',
         'any_value', 'array_append', 'array_concat', 'array_construct', 'bool_or', 'cast_bool_to_text', 'concat', 'date', 'date_spine',
-        'date_trunc', 'dateadd', 'datediff', 'except', 'generate_series', 'get_intervals_between',
-        'get_powers_of_two', 'hash', 'intersect', 'last_day', 'length', 'listagg', 'position', 'replace', 'right', 'split_part',
+        'date_trunc', 'dateadd', 'datediff', 'equals', 'except', 'generate_series', 'get_intervals_between',
+        'get_powers_of_two', 'hash', 'intersect', 'last_day', 'length', 'listagg', 'position', 'replace', 'right', 'split_part', 'string_literal',
         'type_bigint', 'type_boolean', 'type_float', 'type_int', 'type_numeric', 'type_string', 'type_timestamp',
     ] %}
     {% set names = [

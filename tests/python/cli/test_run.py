@@ -356,7 +356,7 @@ WRONG = {
         ["run"],
         {"specs/SHOP-2-x-spec.md": "ticket: SHOP-2\n"},
         1,
-        "SHOP-2-x-spec.md, line 1: the front matter is missing; start the file with a line `---`",
+        "SHOP-2-x-spec.md: the spec does not say its owner, sources, models; add to its front matter, as in `owner: sales-operations`;",
     ),
     "a broken spec of a validation": (
         ["validate"],

@@ -95,7 +95,8 @@ def test_a_path_that_does_not_exist_is_named(directory: Path) -> None:
 
 
 FAULTS = {
-    "empty": ("", "spec.md: the spec does not say its owner, sources, models; add to its front matter, as in `owner: sales-operations`"),
+    "no fence": ("# Orders\n", "spec.md, line 1: the front matter is missing; start the file with a line `---`"),
+    "empty": ("", "spec.md, line 1: the front matter is missing"),
     "not closed": ("---\nticket: DPE-7\n", "spec.md, line 1: the front matter has no end; close it with a line `---`"),
     "no YAML": (
         "---\nticket: DPE-7\ntitle: [a, b\nowner: x\n---\n",
@@ -107,7 +108,7 @@ FAULTS = {
     "nothing in it": ("---\n---\n", "spec.md, line 2: the front matter holds no fields"),
     "missing fields": (
         "---\nticket: DPE-7\ntitle: x\nsources: []\n---\n",
-        "spec.md: the spec does not say its owner, sources, models; add to its front matter, as in `owner: sales-operations`;",
+        "spec.md: the spec does not say its owner, models; add to its front matter, as in `owner: sales-operations`;",
     ),
     "a field with fields": (
         "---\nticket: DPE-7\nowner: {team: sales}\n---\n",
