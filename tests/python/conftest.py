@@ -61,6 +61,8 @@ OF_NEWEST = (
     "test_refused_to_readers.py",
     "test_exact_values.py",
     "test_postgres_pages.py",
+    "test_foreign_code.py",
+    "test_old_versions.py",
 )
 
 # The files that take longest. They run first, so that none is left to one process at the end.

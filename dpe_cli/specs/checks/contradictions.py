@@ -16,7 +16,10 @@ from dpe_cli.specs.text import Text
 _NUMERAL = Phrases("transformations", "numeral")
 _EXCLUDED = Phrases("transformations", "excluded")
 _INCLUDED = Phrases("transformations", "included")
-_SUBJECT_ENDS = Phrases("transformations", "subject ends")
+# What a sentence says of the records that it leaves out, besides their name, before the verb or after it.
+_ASIDE = re.compile(r"[,;:(]")
+_CONDITION = re.compile(r"\s+(?:if|when|where|whose|that)\b[^,;:(.]*", re.IGNORECASE)
+_MOST_WORDS = 6
 _ROUNDED = Phrases("transformations", "rounded")
 _DIGITS = Phrases("transformations", "digits")
 _MISSING_VALUE = Phrases("transformations", "missing value")
@@ -65,10 +68,10 @@ class _Statement:
         match = _EXCLUDED.search(self.text.plain)
         if match is None:
             return frozenset()
-        before = self.text.plain[: match.start()]
-        end = _SUBJECT_ENDS.search(before)
-        subject = _content(before if end is None else before[: end.start()])
-        return subject if len(subject) <= 4 else frozenset()
+        before, after = self.text.plain[: match.start()], self.text.plain[match.end() :]
+        condition = _CONDITION.match(after)
+        subject = _content(_ASIDE.split(before)[0]) | (frozenset() if condition is None else _content(condition[0]))
+        return subject if len(subject) <= _MOST_WORDS else frozenset()
 
     @cached_property
     def kept(self) -> frozenset[str]:

@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from dpe_cli.infer.value_kinds import SLASHED_DATE, KindStatistics
 from dpe_cli.safe_text.redaction import excerpt
+from dpe_cli.specs import vocabulary
 from dpe_cli.specs.findings import SpecFinding, finding
+from dpe_cli.specs.phrases import Phrases
 from dpe_cli.specs.requirement import Contract, ContractColumn, Requirement, SourceEntry
 from dpe_cli.specs.source_data import Occurrence, SourceData
 from dpe_cli.words import nearest, plural
 
+_WITHOUT_VALUE = Phrases("sources", "without value")
 _INTEGERS = {"smallint": 2**15, "integer": 2**31, "int": 2**31, "bigint": 2**63}
 _WHOLE, _ANY_NUMBER = frozenset({"integer"}), frozenset({"integer", "decimal", "float"})
 _MOMENTS = frozenset({"timestamp", "timestamptz", "date"})
@@ -64,7 +67,7 @@ def _of_column(requirement: Requirement, source: SourceEntry, column: ContractCo
     name = f"{source.name.bare}.{column.name.bare}"
     blanks = data.blanks(own)
     tenant = requirement.text_of("tenant").lower
-    if blanks is not None and tenant == column.name.lower:
+    if blanks is not None and tenant == column.name.lower and not _says_of_blanks(requirement, column):
         yield finding(
             "tenant_blank",
             column.name.line,
@@ -74,7 +77,7 @@ def _of_column(requirement: Requirement, source: SourceEntry, column: ContractCo
             "(the first is record "
             f"{blanks.record}). To whom do they belong, or will they be corrected?",
         )
-    elif blanks is not None and column.may_be_empty is False:
+    elif blanks is not None and column.may_be_empty is False and tenant != column.name.lower:
         yield finding(
             "blank_refuted",
             column.name.line,
@@ -95,6 +98,17 @@ def _of_column(requirement: Requirement, source: SourceEntry, column: ContractCo
             "these faults that will be corrected, or "
             "what do such values mean?",
         )
+
+
+def _says_of_blanks(requirement: Requirement, column: ContractColumn) -> bool:
+    """Return whether the spec says what becomes of records without a value in a column: a sentence names both."""
+    words = vocabulary.words_of(column.name.bare)
+    texts = [*(step.text for step in requirement.transformations), *requirement.prose("sources", "source columns", "access")]
+    return any(
+        _WITHOUT_VALUE.is_in(sentence) and re.search(rf"\b{re.escape(words)}\b", vocabulary.words_of(sentence.lower)) is not None
+        for text in texts
+        for sentence in text.sentences
+    )
 
 
 def _refuted(column: ContractColumn, own: str, data: SourceData) -> Occurrence | None:

@@ -48,3 +48,13 @@ def test_the_wheel_makes_a_project_and_runs_it(site: Path, cluster_18: Cluster, 
             connection.execute("set local role dpe_reader")
             assert [(1,), (2,)] == connection.execute("select order_id from mine_marts.orders order by order_id").fetchall()
         assert str(dbt_projects.REPOSITORY) not in os.fspath((directory / "dbt_packages" / package.NAME).resolve())
+
+
+@pytest.mark.parametrize("place", ["patterns", "specs/kinds", "specs/wording"])
+def test_the_wheel_has_what_specs_are_checked_with(site: Path, place: str) -> None:
+    """The registered patterns, the kinds of question, and the words by which specs are understood."""
+
+    def files(directory: Path) -> set[str]:
+        return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+
+    assert files(dbt_projects.REPOSITORY / "dpe_cli" / place) == files(site / "dpe_cli" / place)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.long_tests import LONG
 
 from dpe_cli.specs import escalation, gate, source_data
 from dpe_cli.specs.findings import SpecFinding
@@ -168,6 +169,7 @@ def test_control_characters_are_not_sent(check: Check, tmp_path: Path) -> None:
     assert "\x1b" not in report
 
 
+@LONG
 def test_ten_thousand_transformations_take_seconds(check: Check) -> None:
     """Each is compared with few others only."""
     steps = "".join(f"{number}. `net_{number}` = amount * {number}, and orders of shop {number} are kept.\n" for number in range(2, 10_000))
@@ -248,3 +250,11 @@ def test_a_step_may_name_what_it_defines(check: Check) -> None:
 def test_a_key_that_names_a_column_often_names_it_once(check: Check) -> None:
     """It takes no more memory."""
     assert [] == check("Key: order_id", "Key: " + ", ".join(["order_id"] * 5000))
+
+
+def test_the_question_about_blanks_of_tenants_is_answered_in_the_spec(check: Check) -> None:
+    """It says to whom such records belong, or that they are left out."""
+    orders, step = ORDERS.replace("3,Basel", "3,"), "1. Orders whose `amount` is empty are left out."
+    assert ["tenant_blank"] == [finding.kind.name for finding in check(orders=orders)]
+
+    assert [] == check(step, f"{step}\n2. Orders without a shop were sold at fairs; they are published for no shop.", orders=orders)
