@@ -184,6 +184,20 @@ _ADOPTION: dict[str, Any] = {
 }
 
 
+# What a spec asks for.
+_SPEC: dict[str, Any] = {
+    "ticket": str,
+    "title": str,
+    "status": str | None,
+    "owner": str,
+    "pattern": str | None,
+    "file": str,
+    "sources": list[str],
+    "models": list[str],
+    "rules": list[str],
+}
+
+
 def _commands() -> dict[str, Schema]:
     return {
         "run": {"anyOf": [_RUN, _PLAN]},
@@ -202,35 +216,8 @@ def _commands() -> dict[str, Schema]:
                 )
             ),
         ),
-        "spec list": _object(
-            specs=_list(
-                _object(
-                    ticket=str,
-                    title=str,
-                    status=str | None,
-                    owner=str,
-                    pattern=str | None,
-                    file=str,
-                    sources=list[str],
-                    models=list[str],
-                    rules=list[str],
-                )
-            )
-        ),
-        "spec show": _object(
-            ticket=str,
-            file=str,
-            title=str,
-            status=str | None,
-            owner=str,
-            approved_by=str | None,
-            approval=str,
-            pattern=str | None,
-            sources=list[str],
-            models=list[str],
-            rules=list[str],
-            changes=list[str],
-        ),
+        "spec list": _object(specs=_list(_object(**_SPEC))),
+        "spec show": _object(**_SPEC, approved_by=str | None, approval=str, changes=list[str]),
         "spec approve": _object(ticket=str, approved_by=str, file=str),
         "spec template": _object(text=str),
         "spec new": _object(file=str, ticket=str, sources=list[str]),

@@ -71,10 +71,11 @@ class Examined:
     survey: Survey
     table: InferredTable
 
-    def place(self, column: str) -> str | None:
-        """Return the name in `sampled` of a column, by its name in the source; None if the source lacks it."""
-        field = next((draft.field for draft in self.survey.drafts if draft.name == column), None)
-        return None if field is None or field not in self.sample.columns else f"c{self.sample.columns.index(field)}"
+    @property
+    def places(self) -> dict[str, str]:
+        """The names of the columns in `sampled`, by their names in the source."""
+        places = self.sample.places
+        return {draft.name: places[draft.field] for draft in self.survey.drafts if draft.field in places}
 
 
 def infer(request: SurveyRequest) -> InferredTable:
@@ -139,7 +140,7 @@ def _seen(survey: Survey, sample: Sample) -> tuple[str, dict[str, Values]]:
 
 
 def _values(survey: Survey, sample: Sample) -> dict[str, Values]:
-    places = {name: f"c{number}" for number, name in enumerate(sample.columns)}
+    places = sample.places
     return {draft.field: value_kinds.of_column(sample.connection, places[draft.field]) for draft in survey.drafts}
 
 
@@ -197,7 +198,7 @@ def _basis(sample: Sample) -> str:
     """Return how many records the result is based on."""
     inputs = len(sample.inputs)
     among = f" in {inputs:,} files" if inputs > 1 else ""
-    if any(input_.is_cut for input_ in sample.inputs):
+    if sample.is_cut:
         return f"inferred from {plural(sample.records, 'record')}{among}, and there may be more: set --sample to read more"
     return f"inferred from {plural(sample.records, 'record')}{among}, which is all there are now"
 

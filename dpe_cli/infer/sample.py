@@ -59,6 +59,16 @@ class Sample:
         """The columns, in the order of the first input."""
         return self.inputs[0].columns if self.inputs else ()
 
+    @property
+    def places(self) -> dict[str, str]:
+        """The names of the columns in the table `sampled`, by column."""
+        return {name: f"c{number}" for number, name in enumerate(self.columns)}
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether an input may have more records than were sampled."""
+        return any(input_.is_cut for input_ in self.inputs)
+
     def load(self, null_string: str, *, blanks_are_null: bool = False) -> None:
         """
         Fill the table `sampled`: its columns are c0, c1, … and `location`; values written as the null string become null.
@@ -66,12 +76,11 @@ class Sample:
         A quoted null string stays text, unless `blanks_are_null` applies: then all values are quoted, although their format has no quotes.
         """
         nulls = ["", null_string] if blanks_are_null else [null_string]
-        columns = self.columns
-        names = [f"c{number}" for number in range(len(columns))]
-        defined = ", ".join(f"{name} varchar" for name in names)
+        places = self.places
+        defined = ", ".join(f"{place} varchar" for place in places.values())
         self.connection.execute(f"create or replace table sampled ({defined}, location varchar)")
         for input_ in self.inputs:
-            here = [f"c{columns.index(name)}" for name in input_.columns]
+            here = [places[name] for name in input_.columns]
             loaded = self._insert(here, input_, nulls)
             if loaded != input_.records:
                 raise InputError(

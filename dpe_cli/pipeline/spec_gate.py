@@ -60,5 +60,4 @@ def _read(source: Source, project_dir: Path) -> Iterator[SourceData]:
             input_.begin(None)
     with take_sample(lambda: parts_of(inputs, _MOST_RECORDS)) as sample:
         sample.load(str(getattr(source.external, "null_string", "") or ""))
-        places = {column: f"c{number}" for number, column in enumerate(sample.columns)}
-        yield SourceData(sample.connection, places, sample.records, any(input_.is_cut for input_ in sample.inputs))
+        yield SourceData(sample.connection, sample.places, sample.records, sample.is_cut)

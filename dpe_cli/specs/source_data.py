@@ -73,6 +73,10 @@ class SourceData:
         place = self.places[column]
         return Condition(f"({place} is null or trim({place}) = '')")
 
+    def is_filled(self, column: str) -> Condition:
+        """Return the condition that a record has a value in a column."""
+        return Condition(f"not {self.is_blank(column).text}")
+
     def is_value(self, column: str, value: str, *, in_any_case: bool = False) -> Condition:
         """Return the condition that a column has a value, apart from blanks around it."""
         place = self.places[column]
@@ -98,7 +102,7 @@ class SourceData:
 
     def matching(self, column: str, condition: Condition) -> Occurrence | None:
         """Return the values of a column for which a condition holds."""
-        return self._first([Condition(f"not {self.is_blank(column).text}"), condition], self.places[column])
+        return self._first([self.is_filled(column), condition], self.places[column])
 
     def repeated(self, columns: Sequence[str]) -> tuple[str, tuple[int, ...], int] | None:
         """
@@ -107,7 +111,7 @@ class SourceData:
         Keys without a value are not compared.
         """
         keys = ", ".join(f"trim({self.places[column]})" for column in columns)
-        filled = " and ".join(f"not {self.is_blank(column).text}" for column in columns)
+        filled = " and ".join(self.is_filled(column).text for column in columns)
         names = ", ".join(f"k{number}" for number in range(len(columns)))
         found = self.connection.execute(
             f"""
@@ -131,8 +135,8 @@ class SourceData:
 
     def distinct(self, column: str) -> int:
         """Return the number of different values of a column."""
-        filled = Condition(f"not {self.is_blank(column).text}")
-        (count,) = self._row(f"select count(distinct trim({self.places[column]})) from sampled", [filled])  # noqa: S608 as above
+        query = f"select count(distinct trim({self.places[column]})) from sampled"  # noqa: S608 as above
+        (count,) = self._row(query, [self.is_filled(column)])
         return int(count)
 
     def sum(self, column: str, conditions: Sequence[Condition]) -> Decimal | None:
@@ -194,9 +198,8 @@ def read(source: SourceEntry, project_dir: Path) -> Iterator[SourceData]:
         allow_private_addresses=False,
     )
     with infer_request.examined(request, project_dir) as examined:
-        places = {draft.name: place for draft in examined.survey.drafts if (place := examined.place(draft.name)) is not None}
-        is_cut = any(input_.is_cut for input_ in examined.sample.inputs)
-        yield SourceData(examined.sample.connection, places, examined.sample.records, is_cut, examined.survey.midnights_are_dates)
+        sample = examined.sample
+        yield SourceData(sample.connection, examined.places, sample.records, sample.is_cut, examined.survey.midnights_are_dates)
 
 
 def _format(source: SourceEntry, location: str) -> str | None:

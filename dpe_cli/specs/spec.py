@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,8 +114,7 @@ def path_of(directory: Path, wanted: str) -> Path:
             tickets.setdefault("-".join(path.name.split("-")[:2]), path)
     if wanted in tickets:
         return tickets[wanted]
-    listed = ", ".join(tickets) or "none"
-    raise UnknownNameError(f"{wanted}: no such spec; {did_you_mean(wanted, tickets, f'there are {listed} in {directory.name}/')}")
+    raise _unknown(directory, wanted, tickets)
 
 
 def find(directory: Path, wanted: str) -> Spec:
@@ -133,8 +133,12 @@ def find(directory: Path, wanted: str) -> Spec:
         if spec.ticket == wanted:
             return spec
     tickets = [spec.ticket for spec in specs]
+    raise _unknown(directory, wanted, tickets)
+
+
+def _unknown(directory: Path, wanted: str, tickets: Collection[str]) -> UnknownNameError:
     listed = ", ".join(tickets) or "none"
-    raise UnknownNameError(f"{wanted}: no such spec; {did_you_mean(wanted, tickets, f'there are {listed} in {directory.name}/')}")
+    return UnknownNameError(f"{wanted}: no such spec; {did_you_mean(wanted, tickets, f'there are {listed} in {directory.name}/')}")
 
 
 def read(path: Path) -> Spec:

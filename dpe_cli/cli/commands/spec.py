@@ -18,6 +18,7 @@ from dpe_cli.specs.findings import kinds
 from dpe_cli.specs.gate import Verdict
 from dpe_cli.specs.patterns import Pattern
 from dpe_cli.specs.requirement import ASK
+from dpe_cli.specs.spec import Spec, find, path_of, read_valid
 from dpe_cli.words import did_you_mean, plural
 
 _TICKET = re.compile(r"[A-Z][A-Z0-9]*-\d+")
@@ -53,10 +54,9 @@ def check(app: App, specs: tuple[str, ...], report_file: Path | None, sarif_file
     the spec says that it is. What is unclear gets a question, and who has to answer it. Needs no server.
     """
     from dpe_cli.pipeline import spec_gate
-    from dpe_cli.specs import spec as known
 
     directory = app.project.specs_directory
-    paths = [known.path_of(directory, wanted) for wanted in specs] or sorted(directory.glob("*-spec.md"))
+    paths = [path_of(directory, wanted) for wanted in specs] or sorted(directory.glob("*-spec.md"))
     with ProgressDisplay() as progress:
         verdicts, errors = spec_gate.check(app.project, paths, progress)
     if report_file is not None:
@@ -135,8 +135,6 @@ def _described(verdict: Verdict, directory: Path) -> dict[str, object]:
 @click.pass_obj
 def list_(app: App) -> Report:
     """List the specs, with what they load and publish."""
-    from dpe_cli.specs.spec import read_valid
-
     found, faults = read_valid(app.project.specs_directory)
     rows = [
         [
@@ -152,27 +150,27 @@ def list_(app: App) -> Report:
         for one in found
     ]
     return Report(
-        data={
-            "specs": [
-                {
-                    "ticket": one.ticket,
-                    "title": one.title,
-                    "status": one.requirement.text_of("status").bare or None,
-                    "owner": one.owner,
-                    "pattern": one.requirement.text_of("pattern").bare or None,
-                    "file": one.path.name,
-                    "sources": list(one.sources),
-                    "models": list(one.models),
-                    "rules": list(one.rules),
-                }
-                for one in found
-            ]
-        },
+        data={"specs": [_asked(one) for one in found]},
         headline=plural(len(found), "spec"),
         sections=[Table(["ticket", "title", "status", "owner", "pattern", "sources", "tables", "rules"], rows)] if rows else [],
         reasons=[str(fault) for fault in faults],
         exit_status=1 if faults else 0,
     )
+
+
+def _asked(one: Spec) -> dict[str, object]:
+    """Return what a spec asks for, for programs."""
+    return {
+        "ticket": one.ticket,
+        "title": one.title,
+        "status": one.requirement.text_of("status").bare or None,
+        "owner": one.owner,
+        "pattern": one.requirement.text_of("pattern").bare or None,
+        "file": one.path.name,
+        "sources": list(one.sources),
+        "models": list(one.models),
+        "rules": list(one.rules),
+    }
 
 
 @spec.command()
@@ -181,7 +179,6 @@ def list_(app: App) -> Report:
 def show(app: App, wanted: str) -> Report:
     """Show what a spec asks for, and what was changed in it since its approval. SPEC is a ticket or a file."""
     from dpe_cli.specs import approval
-    from dpe_cli.specs.spec import find
 
     found = find(app.project.specs_directory, wanted)
     requirement, changes = found.requirement, approval.difference(found.path)
@@ -197,15 +194,7 @@ def show(app: App, wanted: str) -> Report:
         "tables": ", ".join(found.models),
         "rules": len(found.rules),
     }
-    data = {
-        "ticket": found.ticket,
-        "file": found.path.name,
-        **{name.replace(" ", "_"): value for name, value in facts.items() if name not in {"sources", "tables", "rules"}},
-        "sources": list(found.sources),
-        "models": list(found.models),
-        "rules": list(found.rules),
-        "changes": changes,
-    }
+    data = {**_asked(found), "approved_by": facts["approved by"], "approval": state, "changes": changes}
     sections: list[Facts | Lines] = [Facts(facts, title=found.ticket)]
     return Report(data=data, sections=[*sections, Lines(changes)] if changes else sections)
 
@@ -221,9 +210,8 @@ def approve(app: App, wanted: str) -> Report:
     """
     from dpe_cli.pipeline import spec_gate
     from dpe_cli.specs import approval
-    from dpe_cli.specs import spec as known
 
-    path = known.path_of(app.project.specs_directory, wanted)
+    path = path_of(app.project.specs_directory, wanted)
     with ProgressDisplay() as progress:
         verdicts, errors = spec_gate.check(app.project, [path], progress)
     if errors:
