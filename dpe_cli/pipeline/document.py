@@ -30,7 +30,7 @@ def generate(project: Project, server: Server, progress: Progress) -> None:
     command = ["docs", "generate", "--target-path", str(_target(project))]
     with progress.task("dbt docs"):
         run_dbt(project, server, command)
-        # dbt-osmosis leaves a parsed project that does not say whose it is, and dbt goes on with it.
+        # dbt-osmosis leaves a parsed project that does not say whose it is, and dbt continues with it.
         if pages.read_manifest(_target(project))["metadata"]["project_name"] is None:
             run_dbt(project, server, [*command, "--no-partial-parse"])
 

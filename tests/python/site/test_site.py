@@ -79,7 +79,7 @@ def test_the_projects_own_first_page_stays(shop: Shop) -> None:
 
 
 def test_what_another_tool_parsed_has_no_effect(shop: Shop) -> None:
-    """dbt-osmosis leaves a parsed project that does not say whose it is, and dbt goes on with it; other tools read the manifest, too."""
+    """dbt-osmosis leaves a parsed project that does not say whose it is, and dbt continues with it; other tools read the manifest, too."""
     page = _built(shop)
     parsed = page.with_name("partial_parse.msgpack")
     project = msgpack.unpackb(parsed.read_bytes(), strict_map_key=False)
